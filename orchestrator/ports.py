@@ -1,0 +1,113 @@
+"""The seams of the orchestrator. Read this file to learn what can be swapped."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventbus.events import Event
+from orchestrator.detection import Detections
+from orchestrator.face import Faces
+from orchestrator.frame import Frame
+from orchestrator.identity import Identity
+from orchestrator.picture import Picture
+from orchestrator.track import Track, TrackUpdate
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """Which weights answered: goes into the evidence of every event."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class ObjectDetector(Protocol):
+    """inference/ implements it with Triton."""
+
+    @property
+    def model(self) -> ModelVersion: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    async def detect(self, picture: Picture, *, deadline_s: float) -> Detections:
+        """Find objects; corners in source pixels, above the score threshold, after NMS.
+
+        deadline_s is a time.monotonic() value. Raises InferenceError.
+        """
+        ...
+
+
+class FaceDetector(Protocol):
+    @property
+    def model(self) -> ModelVersion: ...
+
+    async def detect(
+        self, picture: Picture, region: tuple[int, int, int, int], *, deadline_s: float
+    ) -> Faces:
+        """Find faces inside a region (x1, y1, x2, y2), all in source pixels. Raises InferenceError."""
+        ...
+
+
+class FaceEmbedder(Protocol):
+    @property
+    def model(self) -> ModelVersion: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> NDArray[np.float32]:
+        """Turn aligned RGB crops, uint8 (n, 112, 112, 3), into unit vectors, float32 (n, dimension).
+
+        Raises InferenceError.
+        """
+        ...
+
+
+class Tracker(Protocol):
+    """One instance a camera. tracking/ implements it."""
+
+    def update(self, detections: Detections, pts_s: float) -> TrackUpdate: ...
+
+    def close(self) -> tuple[int, ...]:
+        """End every live track, as when the camera is lost; returns their ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """An identity that was decided in this frame, or that changed in it.
+
+    face_xyxy  float32 (4,) the face's corners in source pixels
+    """
+
+    track_id: int
+    identity: Identity
+    face_xyxy: NDArray[np.float32]
+
+
+class Recogniser(Protocol):
+    """One instance a camera. recognition/ implements it."""
+
+    async def recognise(
+        self, frame: Frame, persons: tuple[Track, ...], *, deadline_s: float
+    ) -> tuple[Recognition, ...]:
+        """Look for faces of tracks whose identity is open. Raises InferenceError."""
+        ...
+
+    def identity(self, track_id: int) -> Identity | None: ...
+
+    def forget(self, track_ids: tuple[int, ...]) -> None:
+        """Drop what is held for tracks that ended."""
+        ...
+
+
+class EventSink(Protocol):
+    """Takes an event without waiting. eventbus/outbox.py implements it."""
+
+    def put(self, event: Event) -> None:
+        """Hand over; never blocks, never raises for a bus that is down."""
+        ...

@@ -1,0 +1,223 @@
+"""Everything an operator may change. `REDIS_PORT` sets `settings.redis.port`; docs/configuration.md lists all.
+
+Precedence: command line, environment, .env, secrets directory, fess.yaml, defaults.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    # Unknown names are let pass here because the environment is full of strangers (HTTP_PROXY,
+    # Kubernetes' REDIS_SERVICE_HOST); in fess.yaml they are refused, by `load`.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class RedisSettings(Section):
+    host: str = ""
+    """Address of Redis. Empty: the embedded Redis is started, loopback only."""
+    port: Port = 6379
+    db: int = Field(default=0, ge=0)
+    password: SecretStr | None = None
+    max_connections: int = Field(default=50, ge=1)
+    socket_timeout: Seconds = 5.0
+    """Seconds to wait for a reply."""
+
+
+class TritonSettings(Section):
+    url: str = ""
+    """gRPC address of Triton, host:port. Empty: the embedded Triton is started, loopback only."""
+    model_repository: Path = Path("model_repository")
+    """What the embedded Triton serves; also where the models' labels and digests are read."""
+    timeout: Seconds = 1.0
+    """Seconds a request may take; a later answer is never applied."""
+    max_in_flight: int = Field(default=32, ge=1)
+    """Requests on their way at once, over all cameras of a process."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """Failures in a row after which requests are held back."""
+    breaker_reset: Seconds = 1.0
+    """Seconds until one request is let through to try again."""
+
+
+class DetectorSettings(Section):
+    model: str = "object_detector"
+    """Name of the folder in the model repository."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where the embedded Triton runs its models."""
+    score_threshold: Unit = 0.5
+    nms_threshold: Unit = 0.45
+    """Intersection over union above which the weaker of two boxes of a class is dropped."""
+    classes: tuple[str, ...] = ()
+    """Labels to report, as in labels.txt. Empty: all."""
+
+
+class FacesSettings(Section):
+    enabled: bool = True
+    detector_model: str = "face_detector"
+    embedder_model: str = "face_embedder"
+    detector_threshold: Unit = 0.7
+    match_threshold: float | None = Field(default=None, ge=-1.0, le=1.0)
+    """Least cosine similarity of a match. Unset: the value the embedder's manifest recommends."""
+    match_margin: float = Field(default=0.05, ge=0.0, le=2.0)
+    """Least lead over the second-best person."""
+    agreement: int = Field(default=2, ge=1)
+    """Good faces that must name the same person before a name is given."""
+    max_faces: int = Field(default=8, ge=1)
+    """Good faces of a track after which it is called a stranger."""
+    min_size: float = Field(default=20.0, gt=0.0)
+    """Least distance between the eyes, in source pixels."""
+    min_sharpness: float = Field(default=20.0, ge=0.0)
+    max_yaw: float = Field(default=35.0, gt=0.0, le=90.0)
+    """Degrees away from frontal."""
+    max_pitch: float = Field(default=35.0, gt=0.0, le=90.0)
+
+
+class CacheSettings(Section):
+    face_ttl: int = Field(default=3600, ge=1)
+    """Seconds a cached face stays in Redis."""
+    detection_ttl: int = Field(default=300, ge=1)
+    """Seconds the detections of a frame stay in Redis."""
+    max_faces: int = Field(default=10000, ge=1)
+    """Faces held in the cache at once; the oldest leave first."""
+
+
+class KafkaSettings(Section):
+    bootstrap_servers: str = "localhost:9092"
+    topic_motion: str = "motion.detection.events"
+    topic_faces: str = "face.recognition.events"
+    topic_alerts: str = "alert.events"
+    topic_status: str = "system.status.events"
+    acks: Literal["all", "1", "0"] = "all"
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    linger_ms: float = Field(default=10.0, ge=0.0)
+    batch_size: int = Field(default=131072, ge=1)
+    max_request_size: int = Field(default=1048576, ge=1024)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+
+
+class EventsSettings(Section):
+    bus: Literal["redis", "kafka", "memory"] = "redis"
+    """Which event bus: Redis Streams, Kafka, or none that outlives the process."""
+    motion_interval: float = Field(default=0.0, ge=0.0)
+    """Least seconds between two motion events of a camera. 0: one for every inspected frame with detections."""
+    outbox: Path = Path(".fess/outbox")
+    """Folder for events the bus does not take at the moment."""
+    outbox_max_bytes: int = Field(default=268435456, ge=65536)
+    """Size of that folder at most; beyond it the least important events are dropped, and counted."""
+    stream_max_length: int = Field(default=1000000, ge=1)
+    """Events kept in each Redis stream, roughly."""
+
+
+class AlertsSettings(Section):
+    enabled: bool = True
+    strangers: bool = True
+    """Raise a WARNING for a person who is not enrolled."""
+    unauthorized: bool = True
+    """Raise a CRITICAL for an enrolled person without authorisation."""
+    cameras: tuple[str, ...] = ()
+    """Cameras whose sightings raise alerts. Empty: all."""
+    hours: str = "00:00-24:00"
+    """Local time of day in which alerts are raised; may span midnight, as in 22:00-06:00."""
+    cooldown: float = Field(default=60.0, ge=0.0)
+    """Seconds in which the same person at the same camera raises no second alert."""
+
+
+class CaptureSettings(Section):
+    connect_timeout: Seconds = 5.0
+    read_timeout: Seconds = 5.0
+    """Seconds without a packet after which a stream counts as lost."""
+    max_opening: int = Field(default=8, ge=1)
+    """Cameras being opened at once."""
+    backoff_base: Seconds = 0.5
+    backoff_cap: Seconds = 30.0
+    max_frame_age: Seconds = 0.5
+    """A frame older than this is not inspected any more, and counted as stale."""
+    hwaccel: str | None = None
+    """Hardware decoder, as FFmpeg names it: cuda, vaapi, qsv. Unset: software."""
+
+
+class MotionSettings(Section):
+    enabled: bool = True
+    sensitivity: Unit = 0.5
+    """0 sees only large changes, 1 the smallest."""
+    forced_interval: Seconds = 3.0
+    """Seconds after which a frame is inspected although nothing moved."""
+
+
+class HttpSettings(Section):
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    token: SecretStr | None = None
+    """Bearer token for the page and its pictures. Needed to listen on anything but loopback."""
+
+
+class Settings(BaseSettings):
+    """All sections. Built once by the command line and passed in."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file=".env",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        env_ignore_empty=True,
+        yaml_file="fess.yaml",
+        nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
+    )
+
+    environment: Literal["development", "production"] = "development"
+    """production logs JSON; development logs for people."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    cameras_file: Path = Path("cameras.yaml")
+    """The cameras; changes are taken up while running."""
+    state_dir: Path = Path(".fess")
+    """Where embedded servers keep data and logs, and where fetched models are kept."""
+    models_mirror: Annotated[
+        Path | None, Field(validation_alias=AliasChoices("models_mirror", "FESS_MODELS_MIRROR"))
+    ] = None
+    """Folder with model files and a SHA256SUMS, used instead of the models' public addresses."""
+
+    redis: RedisSettings = RedisSettings()
+    triton: TritonSettings = TritonSettings()
+    detector: DetectorSettings = DetectorSettings()
+    faces: FacesSettings = FacesSettings()
+    cache: CacheSettings = CacheSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    events: EventsSettings = EventsSettings()
+    alerts: AlertsSettings = AlertsSettings()
+    capture: CaptureSettings = CaptureSettings()
+    motion: MotionSettings = MotionSettings()
+    http: HttpSettings = HttpSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            file_secret_settings,
+            YamlConfigSettingsSource(settings_cls),
+        )
