@@ -1,5 +1,6 @@
 """A configured source of frames."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -8,6 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Fraction, Fraction]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
+
+
+class CameraState(StrEnum):
+    """What a camera's watcher was last told."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    ENDED = "ended"
 
 
 class Camera(BaseModel):

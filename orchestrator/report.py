@@ -20,7 +20,7 @@ from eventbus.events import (
 from orchestrator.camera import CameraState
 from orchestrator.detection import Detections
 from orchestrator.frame import Frame
-from orchestrator.inference.suppression import iou
+from orchestrator.iou import iou
 from orchestrator.ports import ModelVersion, Recognition
 from orchestrator.track import Track
 
