@@ -12,8 +12,9 @@ Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
 
 
 class CameraState(StrEnum):
-    """What a camera's watcher was last told."""
+    """What a camera's watcher was last told; `connecting` until it is told anything."""
 
+    CONNECTING = "connecting"
     ONLINE = "online"
     OFFLINE = "offline"
     ENDED = "ended"
