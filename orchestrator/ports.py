@@ -111,3 +111,11 @@ class EventSink(Protocol):
     def put(self, event: Event) -> None:
         """Hand over; never blocks, never raises for a bus that is down."""
         ...
+
+
+class DetectionCache(Protocol):
+    """Keeps what was last seen where other programs can look it up. recognition/face_cache.py implements it."""
+
+    def put_detections(self, frame: Frame, detections: Detections) -> None:
+        """Hand over; never blocks."""
+        ...

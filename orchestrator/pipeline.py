@@ -1,0 +1,232 @@
+"""One camera's path, a line a stage: motion, detection, tracking, recognition, events."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from alerting.rules import AlertRules
+from eventbus.events import Event, FaceRecognitionEvent, StageLatencies
+from orchestrator.board import Board, Mark, View
+from orchestrator.camera import Camera, CameraState
+from orchestrator.detection import Detections
+from orchestrator.errors import InferenceError, InferenceStale
+from orchestrator.frame import Frame
+from orchestrator.identity import Identity
+from orchestrator.ledger import CameraLedger, Skip
+from orchestrator.metrics import Metrics
+from orchestrator.motion.gate import MotionGate
+from orchestrator.ports import DetectionCache, EventSink, ObjectDetector, Recogniser, Tracker
+from orchestrator.region import in_regions
+from orchestrator.report import Reporter
+from orchestrator.stopwatch import Stopwatch
+from orchestrator.track import Track
+
+# Replay waits for an answer as long as it takes; this only ends a request to a server that is gone.
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one camera's findings are handled.
+
+    score          detections below it only continue a track; they are not reported
+    max_age_s      frames older than this are not inspected; None in a replay, where nothing is late
+    motion_interval_s  least stream time between two motion events
+    person_classes label numbers whose tracks may carry a face; empty means all
+    """
+
+    score: float
+    max_age_s: float | None
+    motion_interval_s: float
+    person_classes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What a camera's path is made of; app.py builds it."""
+
+    gate: MotionGate
+    detector: ObjectDetector
+    tracker: Tracker
+    recogniser: Recogniser | None
+    reporter: Reporter
+    alerts: AlertRules
+    sink: EventSink
+    cache: DetectionCache | None
+
+
+class CameraPipeline:
+    """Holds one camera's tracks; frames are inspected one at a time, in order."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        stages: Stages,
+        policy: Policy,
+        *,
+        ledger: CameraLedger,
+        board: Board,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._camera = camera
+        self._stages = stages
+        self._policy = policy
+        self._ledger = ledger
+        self._board = board
+        self._metrics = metrics
+        self._clock = clock
+        self._live_tracks = 0
+        self._motion_due_s = float("-inf")
+
+    async def inspect(self, frame: Frame) -> None:
+        """Take one frame all the way; it leaves the ledger exactly once, cancelled or not."""
+        skipped: Skip | None = Skip.STALE
+        try:
+            skipped = await self._walk(frame)
+        finally:
+            if skipped is None:
+                self._ledger.inspected()
+            else:
+                self._ledger.skipped(skipped)
+
+    async def changed(self, state: CameraState, detail: str) -> None:
+        """The camera was lost or is back: tell everybody, and end tracks that nobody follows any more."""
+        self._board.set_state(self._camera.camera_id, state, detail)
+        if state is not CameraState.ONLINE:
+            self._forget(self._stages.tracker.close())
+            self._live_tracks = 0
+        self._emit(self._stages.reporter.status(state, detail, datetime.now(UTC)))
+
+    async def _walk(self, frame: Frame) -> Skip | None:
+        watch = Stopwatch(frame.received_s, self._metrics, self._clock)
+        if self._is_late(frame):
+            return Skip.STALE
+        if not self._moves(frame, watch):
+            return Skip.NO_MOTION
+        try:
+            detections = await self._detect(frame, watch)
+        except InferenceStale:
+            return Skip.STALE
+        except InferenceError:
+            return Skip.ERROR
+        tracks = self._follow(frame, detections, watch)
+        recognised = await self._recognise(frame, tracks, watch)
+        self._publish(frame, detections, tracks, recognised, watch)
+        self._show(frame, tracks)
+        return None
+
+    def _is_late(self, frame: Frame) -> bool:
+        max_age_s = self._policy.max_age_s
+        return max_age_s is not None and self._clock() - frame.received_s > max_age_s
+
+    def _deadline_s(self, frame: Frame) -> float:
+        max_age_s = self._policy.max_age_s
+        return self._clock() + PATIENCE_S if max_age_s is None else frame.received_s + max_age_s
+
+    def _moves(self, frame: Frame, watch: Stopwatch) -> bool:
+        with watch.stage("motion"):
+            return self._stages.gate.look(
+                frame.picture, frame.pts_s, tracking=self._live_tracks > 0
+            )
+
+    async def _detect(self, frame: Frame, watch: Stopwatch) -> Detections:
+        with watch.stage("detection"):
+            found = await self._stages.detector.detect(
+                frame.picture, deadline_s=self._deadline_s(frame)
+            )
+        age_s = self._clock() - frame.received_s
+        self._metrics.detection_latency.labels(self._camera.camera_id).observe(age_s)
+        self._board.record_latency(self._camera.camera_id, age_s)
+        return in_regions(found, self._camera.regions, frame.picture.width, frame.picture.height)
+
+    def _follow(self, frame: Frame, detections: Detections, watch: Stopwatch) -> tuple[Track, ...]:
+        with watch.stage("tracking"):
+            update = self._stages.tracker.update(detections, frame.pts_s)
+        self._forget(update.ended)
+        self._live_tracks = len(update.active)
+        return update.active
+
+    async def _recognise(
+        self, frame: Frame, tracks: tuple[Track, ...], watch: Stopwatch
+    ) -> tuple[FaceRecognitionEvent, ...]:
+        recogniser = self._stages.recogniser
+        persons = tuple(track for track in tracks if self._is_person(track))
+        if recogniser is None or not persons:
+            return ()
+        try:
+            with watch.stage("recognition"):
+                recognitions = await recogniser.recognise(
+                    frame, persons, deadline_s=self._deadline_s(frame)
+                )
+        except InferenceError:
+            return ()  # counted where it failed; the objects found are reported all the same
+        return tuple(
+            self._stages.reporter.face(frame, recognition, self._latencies(watch))
+            for recognition in recognitions
+        )
+
+    def _publish(
+        self,
+        frame: Frame,
+        detections: Detections,
+        tracks: tuple[Track, ...],
+        recognised: tuple[FaceRecognitionEvent, ...],
+        watch: Stopwatch,
+    ) -> None:
+        with watch.stage("events"):
+            shown = detections[detections.confidence >= self._policy.score]
+            for class_id in shown.class_id:
+                label = self._stages.reporter.label(int(class_id))
+                self._metrics.detections.labels(self._camera.camera_id, label).inc()
+            if len(shown) and frame.pts_s >= self._motion_due_s:
+                self._motion_due_s = frame.pts_s + self._policy.motion_interval_s
+                self._emit(
+                    self._stages.reporter.motion(frame, shown, tracks, self._latencies(watch))
+                )
+            if self._stages.cache is not None and len(shown):
+                self._stages.cache.put_detections(frame, shown)
+            for event in recognised:
+                authorized = "true" if event.is_authorized else "false"
+                self._metrics.face_recognitions.labels(self._camera.camera_id, authorized).inc()
+                self._emit(event)
+
+    def _show(self, frame: Frame, tracks: tuple[Track, ...]) -> None:
+        self._board.show(
+            self._camera.camera_id, View(frame, tuple(self._mark(track) for track in tracks))
+        )
+
+    def _mark(self, track: Track) -> Mark:
+        identity = self._identity(track)
+        label = self._stages.reporter.label(track.class_id)
+        if identity is None:
+            kind = "person" if self._is_person(track) else "object"
+            return Mark(track.xyxy, label, track.track_id, kind, track.confidence)
+        if not identity.is_known:
+            return Mark(track.xyxy, "stranger", track.track_id, "stranger", identity.confidence)
+        kind = "known" if identity.is_authorized else "unauthorised"
+        name = identity.person_name or label
+        return Mark(track.xyxy, name, track.track_id, kind, identity.confidence)
+
+    def _emit(self, event: Event) -> None:
+        self._stages.sink.put(event)
+        self._board.record_event(event)
+        for alert in self._stages.alerts.consider(event):
+            self._metrics.alerts.labels(alert.rule, alert.alert_level).inc()
+            self._stages.sink.put(alert)
+            self._board.record_event(alert)
+
+    def _identity(self, track: Track) -> Identity | None:
+        recogniser = self._stages.recogniser
+        return recogniser.identity(track.track_id) if recogniser is not None else None
+
+    def _is_person(self, track: Track) -> bool:
+        return not self._policy.person_classes or track.class_id in self._policy.person_classes
+
+    def _forget(self, track_ids: tuple[int, ...]) -> None:
+        if self._stages.recogniser is not None and track_ids:
+            self._stages.recogniser.forget(track_ids)
+
+    def _latencies(self, watch: Stopwatch) -> StageLatencies | None:
+        return None if self._policy.max_age_s is None else watch.latencies()

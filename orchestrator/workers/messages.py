@@ -1,0 +1,64 @@
+"""What the supervisor and a worker say to each other: JSON lines over the worker's stdin and stdout.
+
+The pipe is private to the two processes, so it may carry passwords; nothing of it is logged.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from orchestrator.camera import Camera
+from orchestrator.settings import Settings
+
+
+class Start(BaseModel):
+    """First line to a worker: every setting, as the supervisor resolved it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Start":
+        return cls(settings=_revealed(settings.model_dump(mode="python")))
+
+    def rebuilt(self) -> Settings:
+        return Settings(**self.settings)
+
+
+class Assignment(BaseModel):
+    """Every further line: all the cameras this worker shall hold from now on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cameras: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, cameras: tuple[Camera, ...]) -> "Assignment":
+        return cls(cameras=tuple(_revealed(c.model_dump(mode="python")) for c in cameras))
+
+    def rebuilt(self) -> tuple[Camera, ...]:
+        return tuple(Camera.model_validate(fields) for fields in self.cameras)
+
+
+class Beat(BaseModel):
+    """A worker's sign of life: its event loop turns, and its HTTP server listens on this loopback port."""
+
+    model_config = ConfigDict(frozen=True)
+
+    http_port: int
+
+
+def _revealed(fields: Any) -> Any:
+    """The same values as JSON can carry them, secrets in the clear."""
+    match fields:
+        case dict():
+            return {key: _revealed(value) for key, value in fields.items()}
+        case list() | tuple():
+            return [_revealed(value) for value in fields]
+        case SecretStr():
+            return fields.get_secret_value()
+        case str() | int() | float() | None:
+            return fields
+        case _:
+            return str(fields)

@@ -1,0 +1,39 @@
+"""A worker's side of the pipe: its cameras come on stdin, its beats go out on stdout."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+
+from orchestrator.camera import Camera
+from orchestrator.workers.messages import Assignment, Beat, Start
+from orchestrator.workers.supervisor import BEAT_EVERY_S
+
+# A list of a thousand cameras with long polygons fits many times over.
+LINE_LIMIT_BYTES = 16 * 2**20
+
+
+async def supervisor_lines() -> asyncio.StreamReader:
+    """The pipe from the supervisor; it ends when the supervisor is gone, and then so does the worker."""
+    reader = asyncio.StreamReader(limit=LINE_LIMIT_BYTES)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def read_start(lines: asyncio.StreamReader) -> Start:
+    return Start.model_validate_json(await lines.readline())
+
+
+async def assignments(lines: asyncio.StreamReader) -> AsyncIterator[tuple[Camera, ...]]:
+    """Each new list of cameras; ends with the supervisor."""
+    while line := await lines.readline():
+        yield Assignment.model_validate_json(line).rebuilt()
+
+
+async def beat(http_port: int) -> None:
+    """Tell the supervisor, twice a second, that this event loop turns."""
+    line = Beat(http_port=http_port).model_dump_json().encode() + b"\n"
+    while True:
+        os.write(sys.stdout.fileno(), line)
+        await asyncio.sleep(BEAT_EVERY_S)
