@@ -1,0 +1,53 @@
+"""The breaker opens after failures in a row, lets one request through at a time, and closes on success."""
+
+import pytest
+
+from orchestrator.errors import InferenceUnavailable
+from orchestrator.inference.breaker import Breaker
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.changes: list[bool] = []
+        self.breaker = Breaker(3, 1.0, on_change=self.changes.append, clock=lambda: self.now_s)
+
+    def fail(self, times: int) -> None:
+        for _ in range(times):
+            self.breaker.failed()
+
+
+def test_it_stays_closed_while_a_success_comes_in_between() -> None:
+    bench = Bench()
+    bench.fail(2)
+    bench.breaker.succeeded()
+    bench.fail(2)
+    bench.breaker.admit()
+    assert bench.changes == []
+
+
+def test_it_holds_requests_back_once_open() -> None:
+    bench = Bench()
+    bench.fail(3)
+    with pytest.raises(InferenceUnavailable, match="held back"):
+        bench.breaker.admit()
+    assert bench.changes == [True]
+
+
+def test_one_request_is_let_through_after_a_while_and_only_one() -> None:
+    bench = Bench()
+    bench.fail(3)
+    bench.now_s = 1.0
+    bench.breaker.admit()
+    with pytest.raises(InferenceUnavailable):
+        bench.breaker.admit()
+
+
+def test_the_success_of_that_one_closes_it() -> None:
+    bench = Bench()
+    bench.fail(3)
+    bench.now_s = 1.0
+    bench.breaker.admit()
+    bench.breaker.succeeded()
+    bench.breaker.admit()
+    assert bench.changes == [True, False]

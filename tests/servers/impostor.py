@@ -1,0 +1,92 @@
+"""A gRPC server that speaks Triton's protocol and misbehaves as told: real wire, scripted answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+DATATYPES = {np.dtype(np.float32): "FP32", np.dtype(np.int32): "INT32"}
+ROWS = 100
+
+
+def one_box() -> dict[str, NDArray[Any]]:
+    """A well-formed answer of object_detector: one box of class 0 in a 320x320 input."""
+    boxes = np.zeros((1, ROWS, 4), np.float32)
+    boxes[0, 0] = (32, 64, 96, 160)
+    scores = np.zeros((1, ROWS), np.float32)
+    scores[0, 0] = 0.9
+    return {
+        "count": np.ones((1, 1), np.int32),
+        "boxes": boxes,
+        "scores": scores,
+        "labels": np.zeros((1, ROWS), np.int32),
+    }
+
+
+@dataclass
+class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated, untyped
+    answer: Mapping[str, NDArray[Any]] = field(default_factory=one_box)
+    delay_s: float = 0.0
+    wrong_id: bool = False
+    refuse: tuple[grpc.StatusCode, str] | None = None
+    requests: int = 0
+    url: str = ""
+
+    async def ServerReady(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        tensor = service_pb2.ModelMetadataResponse.TensorMetadata
+        return service_pb2.ModelMetadataResponse(
+            name=request.name,
+            versions=["1"],
+            inputs=[tensor(name="images", datatype="UINT8", shape=[-1, 320, 320, 3])],
+            outputs=[
+                tensor(name="count", datatype="INT32", shape=[-1, 1]),
+                tensor(name="boxes", datatype="FP32", shape=[-1, ROWS, 4]),
+                tensor(name="scores", datatype="FP32", shape=[-1, ROWS]),
+                tensor(name="labels", datatype="INT32", shape=[-1, ROWS]),
+            ],
+        )
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:
+        answer = service_pb2.ModelConfigResponse()
+        answer.config.parameters["labels"].string_value = "person,car"
+        answer.config.parameters["source_sha256"].string_value = "ab" * 32
+        return answer
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        self.requests += 1
+        await asyncio.sleep(self.delay_s)
+        if self.refuse is not None:
+            await context.abort(*self.refuse)
+        response = service_pb2.ModelInferResponse(
+            model_name=request.model_name,
+            model_version="1",
+            id="somebody else's" if self.wrong_id else request.id,
+        )
+        for name, array in self.answer.items():
+            output = response.outputs.add()
+            output.name, output.datatype = name, DATATYPES[array.dtype]
+            output.shape.extend(array.shape)
+            response.raw_output_contents.append(array.tobytes())
+        return response
+
+
+@asynccontextmanager
+async def impostor() -> AsyncIterator[Impostor]:
+    server = grpc.aio.server()
+    fake = Impostor()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(fake, server)
+    fake.url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        yield fake
+    finally:
+        await server.stop(grace=None)
