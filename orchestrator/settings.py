@@ -3,26 +3,46 @@
 Precedence: command line, environment, .env, secrets directory, fess.yaml, defaults.
 """
 
+import ipaddress
+import json
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from orchestrator.layers import EnvironmentName
+from orchestrator.loading import resolve
+from orchestrator.problem import Contradiction
+
+MIN_TOKEN = 16  # characters
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+def _names(value: Any) -> Any:
+    """Let a list be written with commas, which is what people type in an environment."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [each.strip() for each in value.split(",") if each.strip()]
+
+
+def _digit(value: Any) -> Any:
+    """YAML reads `acks: 1` as a number."""
+    return str(value) if type(value) is int else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class Section(BaseModel):
-    # Unknown names are let pass here because the environment is full of strangers (HTTP_PROXY,
-    # Kubernetes' REDIS_SERVICE_HOST); in fess.yaml they are refused, by `load`.
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class RedisSettings(Section):
@@ -59,7 +79,7 @@ class DetectorSettings(Section):
     score_threshold: Unit = 0.5
     nms_threshold: Unit = 0.45
     """Intersection over union above which the weaker of two boxes of a class is dropped."""
-    classes: tuple[str, ...] = ()
+    classes: Names = ()
     """Labels to report, as in labels.txt. Empty: all."""
 
 
@@ -99,7 +119,7 @@ class KafkaSettings(Section):
     topic_faces: str = "face.recognition.events"
     topic_alerts: str = "alert.events"
     topic_status: str = "system.status.events"
-    acks: Literal["all", "1", "0"] = "all"
+    acks: Annotated[Literal["all", "1", "0"], BeforeValidator(_digit)] = "all"
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
     linger_ms: float = Field(default=10.0, ge=0.0)
     batch_size: int = Field(default=131072, ge=1)
@@ -108,6 +128,18 @@ class KafkaSettings(Section):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _sasl_has_a_user(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password
+        ):
+            raise Contradiction(
+                "security_protocol",
+                f"{self.security_protocol} needs a user and a password",
+                "set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+            )
+        return self
 
 
 class EventsSettings(Section):
@@ -129,9 +161,13 @@ class AlertsSettings(Section):
     """Raise a WARNING for a person who is not enrolled."""
     unauthorized: bool = True
     """Raise a CRITICAL for an enrolled person without authorisation."""
-    cameras: tuple[str, ...] = ()
+    cameras: Names = ()
     """Cameras whose sightings raise alerts. Empty: all."""
-    hours: str = "00:00-24:00"
+    hours: str = Field(
+        default="00:00-24:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$",
+        examples=["22:00-06:00"],
+    )
     """Local time of day in which alerts are raised; may span midnight, as in 22:00-06:00."""
     cooldown: float = Field(default=60.0, ge=0.0)
     """Seconds in which the same person at the same camera raises no second alert."""
@@ -150,6 +186,16 @@ class CaptureSettings(Section):
     hwaccel: str | None = None
     """Hardware decoder, as FFmpeg names it: cuda, vaapi, qsv. Unset: software."""
 
+    @model_validator(mode="after")
+    def _backoff_grows(self) -> Self:
+        if self.backoff_base > self.backoff_cap:
+            raise Contradiction(
+                "backoff_base",
+                f"it is above the cap of {self.backoff_cap:g} s",
+                "lower it, or raise CAPTURE_BACKOFF_CAP",
+            )
+        return self
+
 
 class MotionSettings(Section):
     enabled: bool = True
@@ -165,21 +211,33 @@ class HttpSettings(Section):
     token: SecretStr | None = None
     """Bearer token for the page and its pictures. Needed to listen on anything but loopback."""
 
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the address to listen on."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
-class Settings(BaseSettings):
-    """All sections. Built once by the command line and passed in."""
+    @model_validator(mode="after")
+    def _open_pages_are_guarded(self) -> Self:
+        if self.loopback:
+            return self
+        if self.token is None:
+            raise Contradiction(
+                "host",
+                "the page would be open to everyone",
+                f"set HTTP_TOKEN ({MIN_TOKEN} characters or more), or listen on 127.0.0.1",
+            )
+        if len(self.token.get_secret_value()) < MIN_TOKEN:
+            raise Contradiction(
+                "token", "it is too short", f"use {MIN_TOKEN} characters or more, at random"
+            )
+        return self
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="ignore",
-        env_file=".env",
-        env_nested_delimiter="_",
-        env_nested_max_split=1,
-        env_ignore_empty=True,
-        yaml_file="fess.yaml",
-        nested_model_default_partial_update=True,
-        use_attribute_docstrings=True,
-    )
+
+class Settings(Section):
+    """All sections. `load` builds it once, for the command line to pass in; `Settings()` is the defaults."""
 
     environment: Literal["development", "production"] = "development"
     """production logs JSON; development logs for people."""
@@ -188,10 +246,10 @@ class Settings(BaseSettings):
     """The cameras; changes are taken up while running."""
     state_dir: Path = Path(".fess")
     """Where embedded servers keep data and logs, and where fetched models are kept."""
-    models_mirror: Annotated[
-        Path | None, Field(validation_alias=AliasChoices("models_mirror", "FESS_MODELS_MIRROR"))
-    ] = None
+    models_mirror: Annotated[Path | None, EnvironmentName("FESS_MODELS_MIRROR")] = None
     """Folder with model files and a SHA256SUMS, used instead of the models' public addresses."""
+    videos_mirror: Annotated[Path | None, EnvironmentName("FESS_VIDEOS_MIRROR")] = None
+    """Folder with the sample clips and a SHA256SUMS, used instead of their public addresses."""
 
     redis: RedisSettings = RedisSettings()
     triton: TritonSettings = TritonSettings()
@@ -205,19 +263,15 @@ class Settings(BaseSettings):
     motion: MotionSettings = MotionSettings()
     http: HttpSettings = HttpSettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (
-            init_settings,
-            env_settings,
-            dotenv_settings,
-            file_secret_settings,
-            YamlConfigSettingsSource(settings_cls),
-        )
+
+def load(config: Path | None = None, **overrides: object) -> Settings:
+    """Read all layers of the running process.
+
+    Args:
+        config: the YAML file, which then must exist; else FESS_CONFIG, else fess.yaml if there is one.
+        overrides: from the command line, such as `http_port=8080`; None means not given.
+
+    Raises:
+        SettingsError: tells every mistake of every layer, with its place and its mend.
+    """
+    return resolve(Settings, config, overrides, os.environ, Path()).settings
