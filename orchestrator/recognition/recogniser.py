@@ -1,0 +1,270 @@
+"""Says who the people in a frame are: one instance a camera, one embedding a good look, one decision a track."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import InferenceError, InferenceInvalid
+from orchestrator.face import FaceQuality, Faces
+from orchestrator.frame import Frame
+from orchestrator.identity import Identity
+from orchestrator.metrics import Metrics
+from orchestrator.ports import FaceDetector, FaceEmbedder, Recognition
+from orchestrator.recognition.alignment import align
+from orchestrator.recognition.decision import DecisionRules, TrackDecision, anonymous_id
+from orchestrator.recognition.gallery import Gallery, GallerySource
+from orchestrator.recognition.quality import (
+    Refusal,
+    measure,
+    refuse_by_geometry,
+    refuse_by_pixels,
+)
+from orchestrator.recognition.regions import assign, head_region, merge
+from orchestrator.settings import FacesSettings
+from orchestrator.track import Track
+
+# Tracks whose heads are searched in one frame, at most: what bounds the cost of a crowd.
+MAX_LOOKS = 4
+# Least stream time between two looks at a track. Just under 0.2 s, so that a camera inspected five times a second
+# uses every frame although its timestamps jitter.
+SPACING_S = 0.15
+# A track that keeps showing no usable face is looked at ever more rarely, up to this spacing.
+MAX_SPACING_S = 1.2
+PATIENT_LOOKS = 5
+
+
+class FaceStore(Protocol):
+    """Where recognised faces are remembered for other programs; `FaceCache` is one."""
+
+    def put_face(
+        self,
+        identity: Identity,
+        embedding: NDArray[np.float32],
+        quality: FaceQuality,
+        frame: Frame,
+        track_id: int,
+    ) -> None:
+        """Hand over; never blocks."""
+        ...
+
+
+@dataclass(slots=True)
+class _Followed:
+    """What is held for one live track."""
+
+    decision: TrackDecision
+    gallery_version: str
+    looked_s: float = -math.inf
+    fruitless: int = 0
+
+    def is_due(self, pts_s: float) -> bool:
+        over = min(max(self.fruitless - PATIENT_LOOKS, 0), 3)
+        spacing_s = min(SPACING_S * 2.0**over, MAX_SPACING_S)
+        return self.decision.wants_look(pts_s) and pts_s - self.looked_s >= spacing_s
+
+
+@dataclass(frozen=True, slots=True)
+class _GoodFace:
+    track: Track
+    row: int
+    crop: NDArray[np.uint8]
+    quality: FaceQuality
+
+
+class FaceRecogniser:
+    """Implements the port `Recogniser`. All time is stream time, so that a replay decides the same."""
+
+    def __init__(
+        self,
+        camera_id: str,
+        detector: FaceDetector,
+        embedder: FaceEmbedder,
+        gallery: GallerySource,
+        *,
+        threshold: float,
+        settings: FacesSettings,
+        metrics: Metrics,
+        store: FaceStore | None = None,
+    ) -> None:
+        self._camera_id = camera_id
+        self._detector = detector
+        self._embedder = embedder
+        self._source = gallery
+        self._settings = settings
+        self._rules = DecisionRules(
+            threshold, settings.match_margin, settings.agreement, settings.max_faces
+        )
+        self._metrics = metrics
+        self._store = store
+        self._followed: dict[int, _Followed] = {}
+
+    async def recognise(
+        self, frame: Frame, persons: tuple[Track, ...], *, deadline_s: float
+    ) -> tuple[Recognition, ...]:
+        """Look for faces of tracks whose identity is open, or due to be checked. Raises InferenceError."""
+        gallery = self._source.current
+        for track in persons:
+            self._follow(track, gallery)
+        due = self._choose(persons, frame.pts_s)
+        embedded: set[int] = set()
+        try:
+            faces = await self._find(frame, due, deadline_s)
+            good = self._select(frame, faces, persons, due)
+            self._tally(due, good)
+            if not good:
+                return ()
+            crops = np.stack([face.crop for face in good])
+            embeddings = await self._embed(crops, deadline_s)
+            embedded.update(face.track.track_id for face in good)
+            return self._decide(frame, faces, good, embeddings, gallery)
+        finally:
+            self._count(persons, embedded)
+
+    def identity(self, track_id: int) -> Identity | None:
+        followed = self._followed.get(track_id)
+        return followed.decision.identity if followed else None
+
+    def forget(self, track_ids: tuple[int, ...]) -> None:
+        for track_id in track_ids:
+            self._followed.pop(track_id, None)
+
+    def _follow(self, track: Track, gallery: Gallery) -> None:
+        followed = self._followed.get(track.track_id)
+        if followed is None:
+            anonymous = anonymous_id(self._camera_id, track.track_id, track.first_seen_s)
+            decision = TrackDecision(self._rules, anonymous)
+            self._followed[track.track_id] = _Followed(decision, gallery.version)
+        elif followed.gallery_version != gallery.version:
+            followed.gallery_version = gallery.version
+            followed.decision.gallery_changed(gallery)
+
+    def _choose(self, persons: Sequence[Track], pts_s: float) -> tuple[Track, ...]:
+        """Whom to look at in this frame: the undecided first, then doubt, then those nearest to the camera."""
+
+        def promise(track: Track) -> tuple[bool, bool, int, float, int]:
+            followed = self._followed[track.track_id]
+            size = float(track.xyxy[2] - track.xyxy[0])
+            return (
+                followed.decision.identity is not None,
+                not followed.decision.in_doubt,
+                followed.fruitless // PATIENT_LOOKS,
+                -size,
+                track.track_id,
+            )
+
+        due = [track for track in persons if self._followed[track.track_id].is_due(pts_s)]
+        chosen = tuple(sorted(due, key=promise)[:MAX_LOOKS])
+        for track in chosen:
+            self._followed[track.track_id].looked_s = pts_s
+        return chosen
+
+    async def _find(self, frame: Frame, due: Sequence[Track], deadline_s: float) -> Faces:
+        """All faces in the heads' regions; the requests go out together, so that the server makes one batch."""
+        picture = frame.picture
+        regions = [head_region(track.xyxy, picture.width, picture.height) for track in due]
+        regions = list(dict.fromkeys(r for r in regions if r[0] < r[2] and r[1] < r[3]))
+        if len(regions) == 1:
+            return await self._detector.detect(picture, regions[0], deadline_s=deadline_s)
+        try:
+            async with asyncio.TaskGroup() as looks:
+                tasks = [
+                    looks.create_task(self._detector.detect(picture, region, deadline_s=deadline_s))
+                    for region in regions
+                ]
+        except* InferenceError as failures:
+            raise _first(failures) from None
+        return merge([task.result() for task in tasks])
+
+    def _select(
+        self, frame: Frame, faces: Faces, persons: Sequence[Track], due: Sequence[Track]
+    ) -> list[_GoodFace]:
+        """The faces worth an embedding, aligned; the others are counted under their reason."""
+        owners = assign(faces, persons)
+        for _ in owners.ambiguous:
+            self._refused(Refusal.AMBIGUOUS)
+        good: list[_GoodFace] = []
+        for track in due:
+            row = owners.face_of.get(track.track_id)
+            if row is None:
+                continue
+            landmarks, confidence = faces.landmarks[row], float(faces.confidence[row])
+            refusal = refuse_by_geometry(frame.picture, landmarks, confidence, self._settings)
+            if refusal is not None:
+                self._refused(refusal)
+                continue
+            crop = align(frame.picture, landmarks)
+            quality = measure(crop, landmarks, confidence, self._settings)
+            refusal = refuse_by_pixels(quality, self._settings)
+            if refusal is not None:
+                self._refused(refusal)
+                continue
+            good.append(_GoodFace(track, row, crop, quality))
+        return good
+
+    def _tally(self, due: Sequence[Track], good: Sequence[_GoodFace]) -> None:
+        """Remember whose looks bear no fruit."""
+        shown = {face.track.track_id for face in good}
+        for track in due:
+            followed = self._followed.get(track.track_id)
+            if followed is not None:
+                followed.fruitless = 0 if track.track_id in shown else followed.fruitless + 1
+
+    async def _embed(self, crops: NDArray[np.uint8], deadline_s: float) -> NDArray[np.float32]:
+        embeddings = await self._embedder.embed(crops, deadline_s=deadline_s)
+        expected = (len(crops), self._embedder.dimension)
+        if embeddings.shape != expected or not np.all(np.isfinite(embeddings)):
+            raise InferenceInvalid(
+                f"model {self._embedder.model.name} gave embeddings of shape {embeddings.shape}, "
+                f"not {expected}, or numbers that are not finite"
+            )
+        return embeddings
+
+    def _decide(
+        self,
+        frame: Frame,
+        faces: Faces,
+        good: Sequence[_GoodFace],
+        embeddings: NDArray[np.float32],
+        gallery: Gallery,
+    ) -> tuple[Recognition, ...]:
+        recognitions: list[Recognition] = []
+        for face, embedding in zip(good, embeddings, strict=True):
+            followed = self._followed.get(face.track.track_id)
+            if followed is None:
+                continue  # the track ended while the server was working
+            identity = followed.decision.add(gallery.match(embedding), gallery, frame.pts_s)
+            if identity is None:
+                continue
+            # The face that decided is one that claims the person, so it is safe to keep under the person's id.
+            if self._store is not None:
+                self._store.put_face(identity, embedding, face.quality, frame, face.track.track_id)
+            recognitions.append(
+                Recognition(face.track.track_id, identity, faces.xyxy[face.row].copy())
+            )
+        return tuple(recognitions)
+
+    def _count(self, persons: Sequence[Track], embedded: set[int]) -> None:
+        """A hit: the identity was there and cost no embedding. A miss: an embedding was computed."""
+        for track in persons:
+            if track.track_id in embedded:
+                self._metrics.face_cache_misses.inc()
+            elif self.identity(track.track_id) is not None:
+                self._metrics.face_cache_hits.inc()
+
+    def _refused(self, refusal: Refusal) -> None:
+        self._metrics.faces_refused.labels(refusal).inc()
+
+
+def _first(failures: ExceptionGroup[InferenceError]) -> InferenceError:
+    """The port raises one error, not a group; the others say the same of the same server."""
+    failure: BaseException = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    if not isinstance(failure, InferenceError):
+        raise TypeError("except* let a stranger through")
+    return failure

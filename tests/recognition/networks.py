@@ -1,0 +1,74 @@
+"""The prepared face models, run in process by ONNX Runtime: what Triton serves, without the server."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.face import Faces
+from orchestrator.inference.letterbox import letterbox_region
+from orchestrator.picture import Picture
+from orchestrator.ports import ModelVersion
+from tests.servers.require import lacking
+
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+THRESHOLD = 0.55  # model_repository/face_embedder/config.pbtxt
+
+
+class LocalFaceDetector:
+    model = ModelVersion("face_detector", "1", "d" * 64)
+
+    def __init__(self) -> None:
+        self._session = session("face_detector")
+        self.looks = 0
+
+    async def detect(
+        self, picture: Picture, region: tuple[int, int, int, int], *, deadline_s: float
+    ) -> Faces:
+        self.looks += 1
+        boxed = letterbox_region(picture, region, 320)
+        count, boxes, scores, landmarks = self._session.run(
+            ["count", "boxes", "scores", "landmarks"], {"images": boxed.image[None]}
+        )
+        rows = np.flatnonzero(scores[0, : int(count[0, 0])] >= 0.7)
+        return Faces(
+            boxed.to_source(boxes[0, rows].reshape(-1, 2, 2)).reshape(-1, 4),
+            boxed.to_source(landmarks[0, rows]),
+            scores[0, rows],
+        )
+
+
+class LocalFaceEmbedder:
+    model = ModelVersion("face_embedder", "1", "e" * 64)
+    dimension = 128
+
+    def __init__(self) -> None:
+        self._session = session("face_embedder")
+        self.batches: list[int] = []
+
+    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> NDArray[np.float32]:
+        self.batches.append(len(crops))
+        embeddings: NDArray[np.float32] = self._session.run(["embedding"], {"crops": crops})[0]
+        return embeddings
+
+
+def session(model: str) -> onnxruntime.InferenceSession:
+    path = REPOSITORY / model / "1" / "model.onnx"
+    if not path.is_file():
+        lacking("models", f"{path} is missing; run `fess models fetch`")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="session")
+def detector() -> LocalFaceDetector:
+    return LocalFaceDetector()
+
+
+@pytest.fixture(scope="session")
+def embedder() -> LocalFaceEmbedder:
+    return LocalFaceEmbedder()
