@@ -70,6 +70,11 @@ class FaceEmbedder(Protocol):
 class Tracker(Protocol):
     """One instance a camera. tracking/ implements it."""
 
+    @property
+    def live(self) -> bool:
+        """Whether anything is followed at the moment, be it only just lost; the motion gate is told."""
+        ...
+
     def update(self, detections: Detections, pts_s: float) -> TrackUpdate: ...
 
     def close(self) -> tuple[int, ...]:
