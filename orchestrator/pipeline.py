@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from alerting.rules import AlertRules
 from eventbus.events import Event, FaceRecognitionEvent, StageLatencies
-from orchestrator.board import Board, Mark, View
+from orchestrator.board import Board, Kind, Mark, View
 from orchestrator.camera import Camera, CameraState
 from orchestrator.detection import Detections
 from orchestrator.errors import InferenceError, InferenceStale
@@ -114,6 +114,7 @@ class CameraPipeline:
         tracks = self._follow(frame, detections, watch)
         recognised = await self._recognise(frame, tracks, watch)
         self._publish(frame, detections, tracks, recognised, watch)
+        self._board.record_latency(self._camera.camera_id, self._clock() - frame.received_s)
         self._show(frame, tracks)
         return None
 
@@ -136,9 +137,9 @@ class CameraPipeline:
             found = await self._stages.detector.detect(
                 frame.picture, deadline_s=self._deadline_s(frame)
             )
-        age_s = self._clock() - frame.received_s
-        self._metrics.detection_latency.labels(self._camera.camera_id).observe(age_s)
-        self._board.record_latency(self._camera.camera_id, age_s)
+        self._metrics.detection_latency.labels(self._camera.camera_id).observe(
+            self._clock() - frame.received_s
+        )
         return in_regions(found, self._camera.regions, frame.picture.width, frame.picture.height)
 
     def _follow(self, frame: Frame, detections: Detections, watch: Stopwatch) -> tuple[Track, ...]:
@@ -199,15 +200,14 @@ class CameraPipeline:
 
     def _mark(self, track: Track) -> Mark:
         identity = self._identity(track)
-        label = self._stages.reporter.label(track.class_id)
         if identity is None:
-            kind = "person" if self._is_person(track) else "object"
+            kind: Kind = "person" if self._is_person(track) else "object"
+            label = self._stages.reporter.label(track.class_id)
             return Mark(track.xyxy, label, track.track_id, kind, track.confidence)
-        if not identity.is_known:
+        if identity.person_name is None:
             return Mark(track.xyxy, "stranger", track.track_id, "stranger", identity.confidence)
         kind = "known" if identity.is_authorized else "unauthorised"
-        name = identity.person_name or label
-        return Mark(track.xyxy, name, track.track_id, kind, identity.confidence)
+        return Mark(track.xyxy, identity.person_name, track.track_id, kind, identity.confidence)
 
     def _emit(self, event: Event) -> None:
         self._stages.sink.put(event)

@@ -1,0 +1,86 @@
+# Every target does its own set-up: `make demo` and `make test` work on a fresh clone.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Public model files and clips are taken from a local mirror where one exists.
+ifneq ($(wildcard ../shared/models/SHA256SUMS),)
+export FESS_MODELS_MIRROR ?= $(abspath ../shared/models)
+endif
+ifneq ($(wildcard ../shared/videos/SHA256SUMS),)
+export FESS_VIDEOS_MIRROR ?= $(abspath ../shared/videos)
+endif
+
+# What the full test suite uses beyond Python: an RTSP server, a browser, Java for Kafka, libb64 for perf_analyzer.
+DEBIAN_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
+	gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium libb64-0d ffmpeg
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: help setup system models demo run test test-fast check format lock docs bench clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(STAMP): requirements/all.txt requirements/triton.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "FESS needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/all.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/triton.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(STAMP) ## Make the virtual environment, with every dependency at its locked digest.
+
+system: ## Install the Debian packages that the whole test suite uses (needs root; without them tests are skipped, with the reason).
+	@missing=$$(for p in $(DEBIAN_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else echo "Not installed, so some tests will be skipped:" $$missing; fi
+
+models: $(STAMP) ## Fetch the public models and make what Triton serves.
+	$(BIN)/fess models fetch
+
+demo: $(STAMP) ## Watch sample clips as cameras: people named, events, page, a summary at the end.
+	$(BIN)/fess demo $(ARGS)
+
+run: $(STAMP) ## Watch the cameras of cameras.yaml.
+	$(BIN)/fess run $(ARGS)
+
+test: system $(STAMP) models ## Run every test, on real servers.
+	$(PYTEST) --cov --cov-report=term $(ARGS)
+
+test-fast: $(STAMP) ## Run the tests that need no server.
+	$(PYTEST) --ignore tests/contract --ignore tests/faults --ignore tests/e2e $(ARGS)
+
+check: $(STAMP) ## Format, lint, types, import contracts, generated files.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m orchestrator.reference --check
+
+format: $(STAMP) ## Put the code into shape.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(STAMP) ## Resolve the dependencies anew and write the lock files with hashes.
+	@for spec in "all --extra export --extra embedded --extra dev" "runtime --extra export -c requirements/all.txt"; do \
+		set -- $$spec; name=$$1; shift; \
+		$(BIN)/uv pip compile --quiet pyproject.toml "$$@" --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --upgrade -o requirements/$$name.txt; done
+	@for name in triton perf; do \
+		$(BIN)/uv pip compile --quiet --no-deps requirements/$$name.in --generate-hashes --python-version 3.11 --no-header --no-emit-index-url -o requirements/$$name.txt; done
+
+docs: $(STAMP) ## Generate the reference and the published schemas.
+	$(BIN)/python -m orchestrator.reference --write
+	$(BIN)/python -m eventbus.schemas docs/contracts
+
+bench: $(STAMP) models ## Measure the figures of docs/benchmarks.md.
+	$(BIN)/python -m tests.performance $(ARGS)
+
+clean: ## Remove everything that was made here.
+	rm -rf $(VENV) .fess .tools build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

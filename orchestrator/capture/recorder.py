@@ -1,0 +1,66 @@
+"""Writes pictures into an MP4 file, H.264, with the time each was shown."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+TIME_BASE = Fraction(1, 90_000)
+
+
+class Recorder:
+    """A video that is complete once closed; until then it stands beside its place under another name."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        """Prepare; the file is begun with the first picture, which gives its size."""
+        self._path = path
+        self._part = path.with_name(f".{path.name}.part")
+        self._fps = fps
+        self._open: tuple[OutputContainer, VideoStream] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._open is None:
+            return
+        container, stream = self._open
+        if kind is None:
+            container.mux(stream.encode())
+        container.close()
+        if kind is None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def write(self, rgb: NDArray[np.uint8], pts_s: float) -> None:
+        """Add a picture, uint8 (height, width, 3), shown from `pts_s` on; odd edges are cut off."""
+        height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1
+        container, stream = self._open or self._begin(width, height)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), "rgb24")
+        if (width, height) != (stream.width, stream.height):
+            frame = frame.reformat(stream.width, stream.height)
+        frame.pts = round(pts_s / TIME_BASE)
+        frame.time_base = TIME_BASE
+        container.mux(stream.encode(frame))
+
+    def _begin(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(str(self._part), "w", format="mp4")
+        stream = container.add_stream("libx264", rate=Fraction(self._fps).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = TIME_BASE
+        # One thread: the same pictures give the same bytes.
+        stream.codec_context.thread_count = 1
+        self._open = (container, stream)
+        return self._open
