@@ -43,7 +43,8 @@ class Preprocessing(Entry):
 class Source(Entry):
     """A public address."""
 
-    url: str = Field(pattern=r"^https://")
+    url: str = Field(pattern=r"^(https://|http://127\.0\.0\.1:)")
+    """Encrypted, or on this machine."""
     sha256: Sha256 | None = None
     """Digest of the file at the address, where somebody has verified it. Without it nothing is fetched."""
     member: str | None = None

@@ -2,19 +2,24 @@
 
 import hashlib
 import json
-import os
-import sys
-import tempfile
+import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import onnx
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from export import atomic, gate, serving
 from export.graphs.face_detector import face_detector
 from export.graphs.face_embedder import face_embedder
 from export.graphs.object_detector import object_detector
-from export.manifest import Model, Slot, load
+from export.manifest import Model, Sha256, Slot
 from orchestrator.errors import ModelError
+
+# Raise it with every change of export/graphs that changes what comes out, so that prepared files are made anew.
+RECIPE = 1
 
 EDITS: Mapping[Slot, Callable[[onnx.ModelProto, Model], onnx.ModelProto]] = {
     "object_detector": object_detector,
@@ -23,7 +28,121 @@ EDITS: Mapping[Slot, Callable[[onnx.ModelProto, Model], onnx.ModelProto]] = {
 }
 
 
-def edit(source: onnx.ModelProto, model: Model) -> bytes:
-    prepared = EDITS[model.slot](source, model)
-    onnx.checker.check_model(prepared, full_check=True)
-    return prepared.SerializeToString(deterministic=True)
+class Provenance(BaseModel):
+    """What lies beside a prepared model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    title: str
+    licence: str
+    homepage: str
+    source_file: str
+    source_sha256: Sha256
+    result_sha256: Sha256
+    recipe: int
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    path: Path
+    sha256: str
+    changed: bool
+
+
+def prepare(source: Path, model: Model, repository: Path) -> Prepared:
+    """Write what Triton serves, unless it is there already. Raises ModelError.
+
+    A configuration that is there is left alone, for an operator may have tuned it, unless it belongs to other weights.
+    """
+    if (present := up_to_date(model, repository)) is not None:
+        return present
+    edited = edit(source, model)
+    content = edited.SerializeToString(deterministic=True)
+    folder = repository / model.slot
+    target = folder / model.version / "model.onnx"
+    digest = hashlib.sha256(content).hexdigest()
+    configure(model, edited, folder)
+    note = target.with_name("provenance.json")
+    # The note goes first: a note whose digest does not fit is made anew, a model without one is not trusted.
+    atomic.write(note, _provenance(model, digest).model_dump_json(indent=2).encode() + b"\n")
+    atomic.write(target, content)
+    return Prepared(target, digest, changed=True)
+
+
+def up_to_date(model: Model, repository: Path) -> Prepared | None:
+    """What an earlier run left, if it was made from this source by this recipe and is undamaged."""
+    target = repository / model.slot / model.version / "model.onnx"
+    note = provenance(target)
+    if note is None or (note.source_sha256, note.recipe) != (model.sha256, RECIPE):
+        return None
+    if not _configured(model, repository / model.slot):
+        return None
+    try:
+        digest = hashlib.sha256(gate.read(target)).hexdigest()
+    except ModelError:
+        return None
+    return Prepared(target, digest, changed=False) if digest == note.result_sha256 else None
+
+
+def provenance(target: Path) -> Provenance | None:
+    """The note beside a prepared model, or None where there is no readable one."""
+    try:
+        return Provenance.model_validate(
+            json.loads(target.with_name("provenance.json").read_bytes())
+        )
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def edit(source: Path, model: Model) -> onnx.ModelProto:
+    """The model that Triton serves, from an untouched file that the gate admits. Raises ModelError."""
+    if model.format != "onnx":
+        raise ModelError(
+            f"{model.name}: {model.file} is a PyTorch checkpoint; export it with MMDeploy first, as docs/models.md says"
+        )
+    untouched = gate.admit(
+        source, sha256=model.require_sha256(), inputs=model.inputs, outputs=model.outputs
+    )
+    edited = EDITS[model.slot](untouched, model)
+    try:
+        onnx.checker.check_model(edited, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"{model.name}: the edited graph is not valid: {error}") from error
+    return edited
+
+
+def configure(model: Model, edited: onnx.ModelProto, folder: Path) -> None:
+    """Write config.pbtxt and labels.txt where they are missing or belong to other weights."""
+    if _configured(model, folder):
+        return
+    if model.labels:
+        atomic.write(
+            folder / "labels.txt", "".join(f"{label}\n" for label in model.labels).encode()
+        )
+    atomic.write(folder / "config.pbtxt", serving.config(model, edited).encode())
+
+
+def _configured(model: Model, folder: Path) -> bool:
+    try:
+        text = (folder / "config.pbtxt").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return model.require_sha256() in text and (
+        not model.labels or (folder / "labels.txt").is_file()
+    )
+
+
+def _provenance(model: Model, digest: str) -> Provenance:
+    return Provenance(
+        model=model.name,
+        title=model.title,
+        licence=model.licence,
+        homepage=model.homepage,
+        source_file=model.file,
+        source_sha256=model.require_sha256(),
+        result_sha256=digest,
+        recipe=RECIPE,
+        tools={"onnx": version("onnx"), "python": platform.python_version()},
+    )

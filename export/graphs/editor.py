@@ -40,18 +40,18 @@ class GraphEditor:
         names = [value.name for value in self._graph.input if value.name not in weights]
         if len(names) != 1:
             raise ModelError(f"expected a model with one input, found {names}")
-        return names[0]
+        return str(names[0])
 
     def constant(self, value: NDArray[np.generic]) -> str:
         name = self._fresh("constant")
         self._graph.initializer.append(numpy_helper.from_array(value, name))
         return name
 
-    def add(self, operator: str, inputs: Sequence[str], **attributes: object) -> str:
+    def add(self, operator: str, inputs: Sequence[str], **attributes: int | Sequence[int]) -> str:
         """Append a node with one output and return the output's name."""
         name = self._fresh(operator)
         self._graph.node.append(
-            helper.make_node(operator, list(inputs), [name], name=name, **attributes)
+            helper.make_node(operator, list(inputs), [name], name, None, None, None, **attributes)
         )
         return name
 

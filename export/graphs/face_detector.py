@@ -21,7 +21,7 @@ IOU = 0.3
 
 
 def face_detector(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    """images uint8 [N,H,W,3] -> count [N,1], boxes [N,32,4] xyxy, scores [N,32], landmarks [N,32,5,2]."""
+    """`images` uint8 [N,H,W,3] -> count [N,1], boxes [N,32,4] xyxy, scores [N,32], landmarks [N,32,5,2]."""
     editor = GraphEditor(source)
     free_batch(editor)
     added = take_rgb_bytes(editor, "images", model.preprocessing)

@@ -20,7 +20,7 @@ IOU = 0.65
 
 
 def object_detector(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    """images uint8 [N,H,W,3] -> count [N,1], boxes [N,100,4] xyxy, scores and labels [N,100]."""
+    """`images` uint8 [N,H,W,3] -> count [N,1], boxes [N,100,4] xyxy, scores and labels [N,100]."""
     editor = GraphEditor(source)
     suppressions = [n for n in editor.graph.node if n.op_type == "NonMaxSuppression"]
     if len(suppressions) != 1:

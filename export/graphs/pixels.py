@@ -51,7 +51,7 @@ def _fold(
         raise ModelError(f"the input feeds {node.op_type}, not a convolution over three colours")
     if bgr:
         kernel = kernel[:, ::-1]
-    folded = (kernel / deviation.reshape(1, 3, 1, 1)).astype(np.float32)
+    folded = (kernel.astype(np.float32) / deviation.reshape(1, 3, 1, 1)).astype(np.float32)
     node.input[1] = editor.constant(folded)
 
 
@@ -68,5 +68,3 @@ def free_batch(editor: GraphEditor) -> None:
             freed = shape.astype(np.int64)
             freed[0] = 0
             node.input[1] = editor.constant(freed)
-
-

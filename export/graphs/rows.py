@@ -32,6 +32,7 @@ def select(
     """Class-wise non-maximum suppression, then the best rows over all classes of each picture.
 
     Args:
+        editor: the graph that is extended.
         boxes: float32 [N,M,4], two opposite corners each.
         scores: float32 [N,C,M].
         rows: of every picture in the result; at most C x M.
@@ -57,13 +58,9 @@ def select(
     return Selection(
         count=editor.reduce("ReduceSum", counted, axis=1),
         scores=best,
-        labels=editor.add(
-            "Mul", [editor.add("Cast", [label], to=TensorProto.INT32), counted]
-        ),
+        labels=editor.add("Mul", [editor.add("Cast", [label], to=TensorProto.INT32), counted]),
         index=editor.add("Reshape", [index, column]),
-        mask=editor.add(
-            "Reshape", [editor.add("Cast", [counts], to=TensorProto.FLOAT), column]
-        ),
+        mask=editor.add("Reshape", [editor.add("Cast", [counts], to=TensorProto.FLOAT), column]),
     )
 
 
