@@ -31,6 +31,7 @@ class Camera(BaseModel):
     fps: float = Field(default=5.0, gt=0.0, le=120.0)
     """Frames a second that are inspected, at most."""
     enabled: bool = True
+    """Whether it is watched."""
     transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP carries the video."""
     pace: Literal["live", "fast"] = "live"

@@ -1,6 +1,6 @@
 """What pydantic refused, in the operator's words: the place, the value, what is allowed, and the default."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -73,11 +73,18 @@ def _kind(annotation: Any) -> Any:
             return annotation
 
 
+def _constraints(annotation: Any) -> Iterator[Any]:
+    """What stands inside `Annotated[...] | None`, where pydantic does not lift it to the field."""
+    for part in (annotation, *get_args(annotation)):
+        for each in getattr(part, "__metadata__", ()):
+            yield from each.metadata if isinstance(each, FieldInfo) else (each,)
+
+
 def _limits(field: FieldInfo) -> str:
     low: Any = None  # the constraints are typed as anything that compares
     high: Any = None
     above: Any = None
-    for each in field.metadata:
+    for each in (*field.metadata, *_constraints(field.annotation)):
         if isinstance(each, annotated_types.Ge):
             low = each.ge
         elif isinstance(each, annotated_types.Gt):

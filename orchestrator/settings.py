@@ -4,39 +4,18 @@ Precedence: command line, environment, .env, secrets directory, fess.yaml, defau
 """
 
 import ipaddress
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from orchestrator.layers import EnvironmentName
 from orchestrator.loading import resolve
 from orchestrator.problem import Contradiction
+from orchestrator.setting_types import WORD_OR_DIGIT, Names, Port, Seconds, Unit
 
 MIN_TOKEN = 16  # characters
-
-Unit = Annotated[float, Field(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Field(gt=0.0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _names(value: Any) -> Any:
-    """Let a list be written with commas, which is what people type in an environment."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [each.strip() for each in value.split(",") if each.strip()]
-
-
-def _digit(value: Any) -> Any:
-    """YAML reads `acks: 1` as a number."""
-    return str(value) if type(value) is int else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class Section(BaseModel):
@@ -49,9 +28,13 @@ class RedisSettings(Section):
     host: str = ""
     """Address of Redis. Empty: the embedded Redis is started, loopback only."""
     port: Port = 6379
+    """Port of that Redis."""
     db: int = Field(default=0, ge=0)
+    """Number of the database in it."""
     password: SecretStr | None = None
+    """Best given as a file of the secrets directory."""
     max_connections: int = Field(default=50, ge=1)
+    """Connections to Redis, at most; who needs one more waits."""
     socket_timeout: Seconds = 5.0
     """Seconds to wait for a reply."""
 
@@ -77,6 +60,7 @@ class DetectorSettings(Section):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where the embedded Triton runs its models."""
     score_threshold: Unit = 0.5
+    """Least confidence of a detection that is reported."""
     nms_threshold: Unit = 0.45
     """Intersection over union above which the weaker of two boxes of a class is dropped."""
     classes: Names = ()
@@ -85,9 +69,13 @@ class DetectorSettings(Section):
 
 class FacesSettings(Section):
     enabled: bool = True
+    """Whether faces are looked for at all."""
     detector_model: str = "face_detector"
+    """Name of the folder in the model repository."""
     embedder_model: str = "face_embedder"
+    """Name of the folder in the model repository."""
     detector_threshold: Unit = 0.7
+    """Least confidence of a face that is looked at."""
     match_threshold: float | None = Field(default=None, ge=-1.0, le=1.0)
     """Least cosine similarity of a match. Unset: the value the embedder's manifest recommends."""
     match_margin: float = Field(default=0.05, ge=0.0, le=2.0)
@@ -99,9 +87,11 @@ class FacesSettings(Section):
     min_size: float = Field(default=20.0, gt=0.0)
     """Least distance between the eyes, in source pixels."""
     min_sharpness: float = Field(default=20.0, ge=0.0)
+    """Least sharpness of a face, as docs/faces.md defines it."""
     max_yaw: float = Field(default=35.0, gt=0.0, le=90.0)
     """Degrees away from frontal."""
     max_pitch: float = Field(default=35.0, gt=0.0, le=90.0)
+    """Degrees up or down."""
 
 
 class CacheSettings(Section):
@@ -115,19 +105,33 @@ class CacheSettings(Section):
 
 class KafkaSettings(Section):
     bootstrap_servers: str = "localhost:9092"
+    """Brokers to begin with: host:port, several separated by commas."""
     topic_motion: str = "motion.detection.events"
+    """Topic of motion.detected."""
     topic_faces: str = "face.recognition.events"
+    """Topic of face.recognized."""
     topic_alerts: str = "alert.events"
+    """Topic of alert.triggered."""
     topic_status: str = "system.status.events"
-    acks: Annotated[Literal["all", "1", "0"], BeforeValidator(_digit)] = "all"
+    """Topic of system.status."""
+    acks: Annotated[Literal["all", "1", "0"], WORD_OR_DIGIT] = "all"
+    """Replicas that must have an event before it counts as sent."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    """How batches are compressed."""
     linger_ms: float = Field(default=10.0, ge=0.0)
+    """Milliseconds a batch waits for more events."""
     batch_size: int = Field(default=131072, ge=1)
+    """Bytes of a batch, at most."""
     max_request_size: int = Field(default=1048576, ge=1024)
+    """Bytes of a request, at most."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the broker is spoken to."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How the user is proved, where the protocol is SASL."""
     sasl_username: str | None = None
+    """User at the broker."""
     sasl_password: SecretStr | None = None
+    """Best given as a file of the secrets directory."""
 
     @model_validator(mode="after")
     def _sasl_has_a_user(self) -> Self:
@@ -157,6 +161,7 @@ class EventsSettings(Section):
 
 class AlertsSettings(Section):
     enabled: bool = True
+    """Whether alerts are raised at all."""
     strangers: bool = True
     """Raise a WARNING for a person who is not enrolled."""
     unauthorized: bool = True
@@ -175,12 +180,15 @@ class AlertsSettings(Section):
 
 class CaptureSettings(Section):
     connect_timeout: Seconds = 5.0
+    """Seconds to open a camera."""
     read_timeout: Seconds = 5.0
     """Seconds without a packet after which a stream counts as lost."""
     max_opening: int = Field(default=8, ge=1)
     """Cameras being opened at once."""
     backoff_base: Seconds = 0.5
+    """Seconds until a lost camera is tried again; doubled at each failure."""
     backoff_cap: Seconds = 30.0
+    """Seconds between two tries, at most."""
     max_frame_age: Seconds = 0.5
     """A frame older than this is not inspected any more, and counted as stale."""
     hwaccel: str | None = None
@@ -199,6 +207,7 @@ class CaptureSettings(Section):
 
 class MotionSettings(Section):
     enabled: bool = True
+    """Whether frames without motion are skipped."""
     sensitivity: Unit = 0.5
     """0 sees only large changes, 1 the smallest."""
     forced_interval: Seconds = 3.0
@@ -207,9 +216,11 @@ class MotionSettings(Section):
 
 class HttpSettings(Section):
     host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs HTTP_TOKEN."""
     port: Port = 8080
+    """Port of the page, /health and /metrics. 0: any free one."""
     token: SecretStr | None = None
-    """Bearer token for the page and its pictures. Needed to listen on anything but loopback."""
+    """Bearer token for the page and its pictures, 16 characters or more."""
 
     @property
     def loopback(self) -> bool:
@@ -242,6 +253,7 @@ class Settings(Section):
     environment: Literal["development", "production"] = "development"
     """production logs JSON; development logs for people."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level that is logged."""
     cameras_file: Path = Path("cameras.yaml")
     """The cameras; changes are taken up while running."""
     state_dir: Path = Path(".fess")

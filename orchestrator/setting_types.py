@@ -1,0 +1,28 @@
+"""Kinds of values that settings have, as operators write them in an environment or in YAML."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _names(value: Any) -> Any:
+    """Let a list be written with commas, which is what people type in an environment."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [each.strip() for each in value.split(",") if each.strip()]
+
+
+def _digit(value: Any) -> Any:
+    """YAML reads `acks: 1` as a number; some words are digits."""
+    return str(value) if type(value) is int else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+WORD_OR_DIGIT = BeforeValidator(_digit)
