@@ -1,0 +1,137 @@
+"""Triton's `onnxruntime` backend for the server from the wheel, which has only the Python backend.
+
+Triton loads this file into a process of its own for every model instance whose configuration says
+`backend: "onnxruntime"`. It runs one `InferenceSession.run` for each batch that Triton formed.
+See docs/decisions/0003-embedded-servers.md.
+"""
+
+import ctypes
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils  # exists only inside Triton's stub, untyped: hence Any
+from numpy.typing import NDArray
+
+Array = NDArray[Any]  # its dtype is the model's
+
+CONSUMED = ctypes.c_char_p(b"used_dltensor")
+ACCELERATORS = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Add nothing: Triton does not say here where the model's file is, so its configuration is whole."""
+        return auto_complete_model_config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        file_name = config.get("default_model_filename") or "model.onnx"
+        path = Path(args["model_repository"]) / args["model_version"] / file_name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _parameter(config, "intra_op_thread_count", 1)
+        options.inter_op_num_threads = _parameter(config, "inter_op_thread_count", 1)
+        # Threads that wait for work by spinning would take the cores from the decoders.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=_providers(config, args)
+        )
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._batches = config.get("max_batch_size", 0) > 0
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer every request; a batch that fails is an error to each of its requests, and no more."""
+        if not self._batches:
+            return [response for request in requests for response in self._answer([request])]
+        return self._answer(requests)
+
+    def finalize(self) -> None:
+        del self._session
+
+    def _answer(self, requests: Sequence[Any]) -> list[Any]:
+        try:
+            return self._run(requests)
+        except Exception as error:
+            # Whatever it was, the requests must be answered: an exception would leave it to Triton, which
+            # reports it, too, but as a traceback of this file.
+            failure = pb_utils.TritonError(f"{type(error).__name__}: {error}")
+            return [pb_utils.InferenceResponse(error=failure) for _ in requests]
+
+    def _run(self, requests: Sequence[Any]) -> list[Any]:
+        parts = {name: [_input(request, name) for request in requests] for name in self._inputs}
+        rows = [len(part) if part.ndim else 1 for part in parts[self._inputs[0]]]
+        wanted = {name for request in requests for name in request.requested_output_names()}
+        names = [name for name in self._outputs if name in wanted]
+        feed = {
+            name: part[0] if len(part) == 1 else np.concatenate(part)
+            for name, part in parts.items()
+        }
+        results = dict(zip(names, self._session.run(names, feed), strict=True))
+        responses = []
+        start = 0
+        for request, count in zip(requests, rows, strict=True):
+            asked = request.requested_output_names()
+            tensors = [
+                _output(name, whole if len(requests) == 1 else whole[start : start + count])
+                for name, whole in results.items()
+                if name in asked
+            ]
+            responses.append(pb_utils.InferenceResponse(tensors))
+            start += count
+        return responses
+
+
+def _input(request: Any, name: str) -> Array:
+    """View the input where Triton's shared memory holds it.
+
+    By DLPack, because the stub's own `as_numpy` was built against numpy 1 and reads garbage from numpy 2.
+    """
+    return np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
+
+
+def _output(name: str, array: Array) -> Any:
+    """Hand an output over by DLPack, for the same reason."""
+    capsule = np.ascontiguousarray(array).__dlpack__()
+    tensor = pb_utils.Tensor.from_dlpack(name, capsule)
+    # The stub marks the capsule as consumed under a name of its own; numpy then complains of it at
+    # every inference, on stderr. Give it the name that the protocol says.
+    ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), CONSUMED)
+    return tensor
+
+
+def _parameter(config: dict[str, Any], name: str, default: int) -> int:
+    value = config.get("parameters", {}).get(name, {}).get("string_value")
+    return int(value) if value else default
+
+
+def _providers(config: dict[str, Any], args: dict[str, str]) -> list[Any]:
+    """ONNX Runtime's execution providers, best first, for the instance's kind and the device asked for."""
+    available = onnxruntime.get_available_providers()
+    device = os.environ.get("FESS_TRITON_DEVICE", "auto")
+    on_gpu = device == "gpu" or (device == "auto" and args["model_instance_kind"] == "GPU")
+    if device == "gpu" and "CUDAExecutionProvider" not in available:
+        raise pb_utils.TritonModelException(
+            "DETECTOR_DEVICE=gpu, but this ONNX Runtime has no CUDA: install fess[embedded-gpu]"
+        )
+    chosen: list[Any] = []
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    key = "gpu_execution_accelerator" if on_gpu else "cpu_execution_accelerator"
+    for accelerator in accelerators.get(key, []):
+        provider = ACCELERATORS.get(accelerator["name"])
+        if provider in available:
+            chosen.append(provider)
+        else:
+            pb_utils.Logger.log_warn(
+                f"{args['model_name']}: this ONNX Runtime has no {accelerator['name']} accelerator; without it"
+            )
+    if on_gpu and "CUDAExecutionProvider" in available:
+        device_id = args.get("model_instance_device_id", "0")
+        chosen.append(("CUDAExecutionProvider", {"device_id": device_id}))
+    return [*chosen, "CPUExecutionProvider"]

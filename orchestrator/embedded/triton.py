@@ -1,0 +1,191 @@
+"""A real Triton Inference Server for one machine, from the nvidia-pytriton wheel."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Never, Self
+
+import aiohttp
+
+from orchestrator.embedded.claim import Endpoint
+from orchestrator.embedded.guarded import Launch
+from orchestrator.embedded.keeper import Keeper, Patience
+from orchestrator.embedded.loopback import ADDRESS
+from orchestrator.embedded.triton_files import TritonFiles
+from orchestrator.errors import ServerError
+
+ANSWER = aiohttp.ClientTimeout(total=3.0)
+# Triton has nothing to save, and its own way down sleeps for some five seconds.
+GRACE_S = 1.0
+LOADED = re.compile(r"successfully loaded '([^']+)'")
+DEFAULT_PATIENCE = Patience()
+
+
+class EmbeddedTriton:
+    """Runs inside `async with`. If a process of this state folder has one already, that one is used.
+
+    repository   Triton's model repository
+    device       where models run whose configuration leaves it open: auto, cpu or gpu
+    on_progress  told what is waited for at the start
+    on_restart   told the cause each time `watch` starts the server anew
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        state_dir: Path,
+        *,
+        device: str = "auto",
+        patience: Patience = DEFAULT_PATIENCE,
+        on_progress: Callable[[str], None] = lambda _: None,
+        on_restart: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        state_dir = state_dir.resolve()
+        self._keeper = Keeper(
+            TritonKind(repository.resolve(), state_dir / "triton", device),
+            state_dir,
+            patience=patience,
+            on_progress=on_progress,
+            on_restart=on_restart,
+        )
+
+    @property
+    def grpc_url(self) -> str:
+        return f"{ADDRESS}:{self._keeper.endpoint.ports[0]}"
+
+    @property
+    def http_url(self) -> str:
+        return f"{ADDRESS}:{self._keeper.endpoint.ports[1]}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://{ADDRESS}:{self._keeper.endpoint.ports[2]}/metrics"
+
+    @property
+    def pid(self) -> int:
+        return self._keeper.endpoint.pid
+
+    @property
+    def attached(self) -> bool:
+        """Whether another process started it, and will end it."""
+        return self._keeper.attached
+
+    async def watch(self) -> Never:
+        """Start it anew, on the same ports, whenever it is lost."""
+        await self._keeper.watch()
+
+    async def __aenter__(self) -> Self:
+        await self._keeper.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._keeper.close()
+
+
+class TritonKind:
+    name = "triton"
+    port_count = 3
+
+    def __init__(self, repository: Path, folder: Path, device: str) -> None:
+        self._repository = repository
+        self._backends = folder / "backends"
+        self._device = device
+        # The same at every start for this folder, so that a start can clear up after a crash.
+        self._shm_prefix = f"fess-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}-"
+
+    @property
+    def serving(self) -> str:
+        return str(self._repository)
+
+    def new_password(self) -> str:
+        return ""  # it has none; it listens on loopback only
+
+    def prepare(self, ports: tuple[int, ...], password: str) -> Launch:
+        check_repository(self._repository)
+        files = TritonFiles.find()
+        files.assemble(self._backends)
+        return Launch(
+            argv=[str(files.server), *self._options(ports)],
+            environment={
+                **files.environment(),
+                "FESS_TRITON_DEVICE": self._device,
+                "OPENBLAS_NUM_THREADS": "1",  # the stubs' numpy computes nothing
+            },
+            grace_s=GRACE_S,
+            shm_prefix=self._shm_prefix,
+        )
+
+    def _options(self, ports: tuple[int, ...]) -> list[str]:
+        grpc, http, metrics = (str(port) for port in ports)
+        options = {
+            "model-repository": str(self._repository),
+            "backend-directory": str(self._backends),
+            "grpc-address": ADDRESS,
+            "grpc-port": grpc,
+            "http-address": ADDRESS,
+            "http-port": http,
+            "metrics-address": ADDRESS,
+            "metrics-port": metrics,
+            "strict-readiness": "true",
+            # It stays up with a model that failed, so that we can ask for the reason.
+            "exit-on-error": "false",
+            "allow-gpu-metrics": "false" if self._device == "cpu" else "true",
+        }
+        shm = f"shm-region-prefix-name={self._shm_prefix}"  # heeded only if both backends are told
+        return [
+            *(f"--{name}={value}" for name, value in options.items()),
+            *(f"--backend-config={backend},{shm}" for backend in ("python", "onnxruntime")),
+        ]
+
+    async def is_ready(self, endpoint: Endpoint) -> bool:
+        """Whether all models answer. Raises ServerError if one cannot be loaded."""
+        url = f"http://{ADDRESS}:{endpoint.ports[1]}/v2"
+        try:
+            async with aiohttp.ClientSession(timeout=ANSWER) as session:
+                async with session.get(f"{url}/health/ready") as answer:
+                    if answer.status == 200:
+                        return True
+                async with session.post(f"{url}/repository/index") as answer:
+                    models = json.loads(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return False
+        failed = [
+            f"{model['name']}: {model.get('reason', '')}"
+            for model in models
+            if model.get("state") == "UNAVAILABLE"
+        ]
+        if failed:
+            raise ServerError("triton cannot load every model:\n" + "\n".join(failed))
+        return False
+
+    async def is_alive(self, endpoint: Endpoint) -> bool:
+        url = f"http://{ADDRESS}:{endpoint.ports[1]}/v2/health/live"
+        try:
+            async with aiohttp.ClientSession(timeout=ANSWER) as session, session.get(url) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def progress(self, line: str) -> str | None:
+        loaded = LOADED.search(line)
+        return f"{loaded[1]} is loaded" if loaded else None
+
+
+def check_repository(repository: Path) -> None:
+    """Raises ServerError unless every model there has its file; Triton itself would tell it less plainly."""
+    models = sorted(config.parent for config in repository.glob("*/config.pbtxt"))
+    if not models:
+        raise ServerError(f"{repository} holds no models: set TRITON_MODEL_REPOSITORY")
+    missing = [model.name for model in models if not any(model.glob("[0-9]*/model.onnx"))]
+    if missing:
+        raise ServerError(
+            f"no model file for {', '.join(missing)} in {repository}: run `fess models fetch`"
+        )
