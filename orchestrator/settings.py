@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from orchestrator.layers import EnvironmentName
 from orchestrator.loading import resolve
@@ -228,23 +228,7 @@ class HttpSettings(Section):
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
-            return self.host == "localhost"
-
-    @model_validator(mode="after")
-    def _open_pages_are_guarded(self) -> Self:
-        if self.loopback:
-            return self
-        if self.token is None:
-            raise Contradiction(
-                "host",
-                "the page would be open to everyone",
-                f"set HTTP_TOKEN ({MIN_TOKEN} characters or more), or listen on 127.0.0.1",
-            )
-        if len(self.token.get_secret_value()) < MIN_TOKEN:
-            raise Contradiction(
-                "token", "it is too short", f"use {MIN_TOKEN} characters or more, at random"
-            )
-        return self
+            return self.host == "localhost" or self.host.endswith(".localhost")
 
 
 class Settings(Section):
@@ -274,6 +258,19 @@ class Settings(Section):
     capture: CaptureSettings = CaptureSettings()
     motion: MotionSettings = MotionSettings()
     http: HttpSettings = HttpSettings()
+
+    @field_validator("http")
+    @classmethod
+    def _open_pages_are_guarded(cls, http: HttpSettings) -> HttpSettings:
+        if http.loopback:
+            return http
+        if http.token is None:
+            mend = f"set HTTP_TOKEN ({MIN_TOKEN} characters or more), or listen on 127.0.0.1"
+            raise Contradiction("host", "the page would be open to everyone", mend)
+        if len(http.token.get_secret_value()) < MIN_TOKEN:
+            mend = f"use {MIN_TOKEN} characters or more, at random (openssl rand -hex 32)"
+            raise Contradiction("token", "it is too short", mend)
+        return http
 
 
 def load(config: Path | None = None, **overrides: object) -> Settings:
