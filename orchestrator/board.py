@@ -67,7 +67,7 @@ class CameraStatus:
     latency_*    seconds from the decoded frame to its events, over the last frames; None before the first
     persons      people in the newest view, 0 once it is old
     names        people recognised in it, in alphabetical order
-    views        views shown so far: changes when there is a new picture
+    view_number  of the newest view; grows with each, over all cameras
     """
 
     camera_id: str
@@ -85,7 +85,7 @@ class CameraStatus:
     latency_p99_s: float | None
     persons: int
     names: tuple[str, ...]
-    views: int
+    view_number: int
 
 
 STATUSES: TypeAdapter[tuple[CameraStatus, ...]] = TypeAdapter(tuple[CameraStatus, ...])
@@ -100,7 +100,7 @@ class _Entry:
     detail: str = ""
     view: View | None = None
     view_s: float = -math.inf
-    views: int = 0
+    view_number: int = 0
     watchers: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
@@ -120,6 +120,7 @@ class Board:
         self._clock = clock
         self._now = now
         self._entries: dict[str, _Entry] = {}
+        self._shown = 0  # over all cameras: a camera that is added anew never repeats a number
         self._recorded = 0
         # A motion event comes several times a second and would push out the few that people look for.
         self._motion: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT)
@@ -153,7 +154,8 @@ class Board:
         if entry is None:
             return
         entry.view, entry.view_s = view, self._clock()
-        entry.views += 1
+        self._shown += 1
+        entry.view_number = self._shown
         self._sample(entry)
         if entry.watchers:
             entry.changed.set()
@@ -172,7 +174,7 @@ class Board:
     def view(self, camera_id: str) -> tuple[int, View | None]:
         """The newest view and its number. Raises KeyError for a camera that is not shown."""
         entry = self._entries[camera_id]
-        return entry.views, entry.view
+        return entry.view_number, entry.view
 
     async def next_view(self, camera_id: str, after: int) -> tuple[int, View]:
         """Wait for a view with a number above `after`; those in between are skipped.
@@ -182,11 +184,11 @@ class Board:
         entry = self._entries[camera_id]
         entry.watchers += 1
         try:
-            while entry.view is None or entry.views <= after:
+            while entry.view is None or entry.view_number <= after:
                 await entry.changed.wait()
                 if self._entries.get(camera_id) is not entry:
                     raise KeyError(camera_id)
-            return entry.views, entry.view
+            return entry.view_number, entry.view
         finally:
             entry.watchers -= 1
 
@@ -239,7 +241,7 @@ class Board:
             latency_p99_s=_percentile(latencies, 0.99),
             persons=sum(mark.kind != "object" for mark in marks),
             names=tuple(sorted({m.label for m in marks if m.kind in ("known", "unauthorised")})),
-            views=entry.views,
+            view_number=entry.view_number,
         )
 
 
