@@ -117,6 +117,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.face_cache_dropped = Counter(
+            "fess_face_cache_dropped_total",
+            "Faces and detections that were not written to Redis.",
+            ["cause"],  # full, unavailable
+            registry=registry,
+        )
         self.gallery_faces = Gauge(
             "fess_gallery_faces", "Embeddings matched against.", registry=registry
         )

@@ -1,0 +1,165 @@
+"""Keeps the gallery in memory up to date with the store, and goes on with what is loaded when the store is down."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import NoReturn
+
+from redis.asyncio import Redis
+
+from orchestrator.errors import CacheError
+from orchestrator.metrics import Metrics
+from orchestrator.ports import ModelVersion
+from orchestrator.recognition.connection import failing_as_cache_error
+from orchestrator.recognition.enrolled import EnrolledPerson
+from orchestrator.recognition.gallery import MEND, Gallery, fits
+from orchestrator.recognition.gallery_store import CHANGED, Changes, GalleryStore, Stamp
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+RESUBSCRIBE_S = 1.0
+
+
+class GalleryWatcher:
+    """A `GallerySource`. Every change is announced on a channel, and looked for twice a second all the same.
+
+    problem  why the gallery in force may not be what the store holds, for people; None when all is well
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        model: ModelVersion,
+        dimension: int,
+        *,
+        metrics: Metrics,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._redis = redis
+        self._store = GalleryStore(redis)
+        self._model = model
+        self._dimension = dimension
+        self._metrics = metrics
+        self._poll_s = poll_s
+        self._stamp: Stamp | None = None
+        self._revisions: dict[str, int] = {}
+        self._people: dict[str, EnrolledPerson] = {}
+        self._announced = asyncio.Event()
+        self._shortfall: str | None = None
+        self._current = Gallery.empty(model, dimension)
+        self.problem: str | None = "the gallery has not been loaded yet"
+
+    @property
+    def current(self) -> Gallery:
+        return self._current
+
+    @property
+    def degraded(self) -> bool:
+        return self.problem is not None
+
+    async def refresh(self) -> bool:
+        """Read what changed; returns whether anything did. Raises CacheError, and keeps what is loaded."""
+        stamp = await self._store.stamp()
+        if stamp == self._stamp:
+            self._recovered()
+            return False
+        if not stamp.epoch and self._people:
+            # Everybody at once is nobody's wish: Redis came back without its data.
+            self._report(
+                "Redis lost the gallery; the faces in memory stay in use: restore Redis or enrol again"
+            )
+            return False
+        epoch = self._stamp.epoch if self._stamp else ""
+        changes = await self._store.changes(self._revisions, epoch)
+        await self._adopt(changes, fresh=epoch != changes.stamp.epoch)
+        return True
+
+    async def run(self) -> NoReturn:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name="gallery:listen")
+            await self._poll()
+
+    async def _poll(self) -> NoReturn:
+        while True:
+            try:
+                await self.refresh()
+            except CacheError as error:
+                self._metrics.gallery_reloads.labels("unavailable").inc()
+                self._report(f"{error}; the {len(self._current)} people in memory stay in use")
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._announced.wait()
+            except TimeoutError:
+                continue
+            finally:
+                self._announced.clear()
+
+    async def _listen(self) -> NoReturn:
+        """Wake the poll when a change is announced; without the channel it wakes by itself."""
+        while True:
+            try:
+                with failing_as_cache_error("announce changes"):
+                    async with aclosing(self._redis.pubsub()) as channel:
+                        await channel.subscribe(CHANGED)
+                        while True:
+                            message = await channel.get_message(
+                                ignore_subscribe_messages=True, timeout=RESUBSCRIBE_S
+                            )
+                            if message is not None:
+                                self._announced.set()
+            except CacheError as error:
+                log.debug("%s", error)
+                await asyncio.sleep(RESUBSCRIBE_S)
+
+    async def _adopt(self, changes: Changes, *, fresh: bool) -> None:
+        held = {} if fresh else self._people
+        people = {i: p for i, p in held.items() if i in changes.revisions}
+        people |= changes.people
+        for face_id in changes.rejected:
+            people.pop(face_id, None)
+        usable = [
+            s for p in people.values() if fits(s := p.subject(), self._model, self._dimension)
+        ]
+        # Stacking and digesting a large gallery takes longer than a frame may wait.
+        gallery = await asyncio.to_thread(Gallery, self._model, self._dimension, usable)
+        self._people = people
+        self._revisions = dict(changes.revisions)
+        self._stamp = changes.stamp
+        self._current = gallery
+        self._metrics.gallery_faces.set(gallery.faces)
+        self._metrics.gallery_reloads.labels("loaded").inc()
+        for rejected in changes.rejected.values():
+            self._metrics.face_cache_rejected.labels(rejected.reason).inc()
+        log.info("gallery %s: %d people, %d faces", gallery.version, len(gallery), gallery.faces)
+        self._shortfall = self._left_out(changes, len(people) - len(usable))
+        self._recovered()
+
+    def _left_out(self, changes: Changes, strangers: int) -> str | None:
+        """What keeps part of the store from being used although Redis answers."""
+        if changes.rejected:
+            ids = ", ".join(sorted(changes.rejected)[:3])
+            return (
+                f"{len(changes.rejected)} damaged records in the gallery are left out ({ids}); "
+                "`fess faces remove ID` and enrol again"
+            )
+        if strangers:
+            return (
+                f"{strangers} people were enrolled with another model than {self._model.name} "
+                f"({self._dimension}-d) and cannot be recognised; {MEND}"
+            )
+        return None
+
+    def _recovered(self) -> None:
+        """Redis answers: what remains is what is wrong with its content."""
+        if self._shortfall is None and self.problem is not None:
+            log.info("the gallery is up to date again")
+            self.problem = None
+        elif self._shortfall is not None:
+            self._report(self._shortfall)
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("%s", problem)
+        self.problem = problem
