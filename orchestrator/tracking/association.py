@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def overlap(tracks: Floats, detections: Floats, margin: Floats | None = None) -> Floats:
+def overlap(tracks: Floats, detections: Floats, margin: Floats) -> Floats:
     """Intersection over union of corner boxes (n, 4) and (m, 4): (n, m).
 
-    With a margin, (n, 2) pixels in x and y, both boxes of a pair grow by the track's margin on every side
+    Both boxes of a pair grow by the track's margin, (n, 2) pixels in x and y, on every side
     (buffered IoU; C-BIoU, Yang et al. 2023, arXiv 2211.14317, section 3.2). Boxes in the same place still give 1,
     and boxes that stand apart by less than twice the margin give more than 0.
     """
     first = tracks[:, np.newaxis, :]
     second = detections[np.newaxis, :, :]
-    grow = np.zeros((len(tracks), 1, 2)) if margin is None else margin[:, np.newaxis, :]
+    grow = margin[:, np.newaxis, :]
     low = np.maximum(first[..., :2], second[..., :2]) - grow
     high = np.minimum(first[..., 2:], second[..., 2:]) + grow
     shared = np.prod(np.maximum(high - low, 0.0), axis=2)

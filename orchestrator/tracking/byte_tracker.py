@@ -22,11 +22,13 @@ Rows = NDArray[np.intp]
 
 # Least (grown) overlap of a pair: sure detections; weak ones, which only hold on to what was just seen and are
 # compared without growing; and the second detection of a newborn.
-_LEAST_SURE = 0.2
+_LEAST_SURE = 0.1
 _LEAST_WEAK = 0.5
 _LEAST_NEWBORN = 0.3
-# A box grows by one standard deviation of the prediction, but by no more than this part of its size.
+# A box grows by one standard deviation of the prediction, but by no more than this part of its size. A newborn's
+# speed is unknown, and at 2 frames a second who walks has left the box; the assignment still takes the nearest.
 _MOST_GROWTH = 0.5
+_MOST_GROWTH_NEWBORN = 1.0
 _MOST_STEP_S = 1.0
 
 
@@ -102,31 +104,28 @@ class ByteTracker:
         matched: dict[int, int] = {}
 
         def match(
-            tracks: NDArray[np.bool_], which: NDArray[np.bool_], least: float, grow: bool
+            tracks: NDArray[np.bool_], which: NDArray[np.bool_], least: float, growth: float
         ) -> None:
             tracks[list(matched)] = False
             which[list(matched.values())] = False
             rows, columns = np.flatnonzero(tracks), np.flatnonzero(which)
             if not len(rows) or not len(columns):
                 return
-            likeness = self._likeness(rows, boxes[columns], grow)
+            likeness = self._likeness(rows, boxes[columns], growth)
             classes = np.array([self._lives[row].class_id for row in rows])
             likeness[classes[:, np.newaxis] != detections.class_id[columns]] = 0.0
             first, second = assign(likeness, least)
             matched.update(zip(rows[first].tolist(), columns[second].tolist(), strict=True))
 
-        match(confirmed.copy(), sure.copy(), _LEAST_SURE, grow=True)
-        match(confirmed & ~lost, ~sure, _LEAST_WEAK, grow=False)
-        match(~confirmed, sure.copy(), _LEAST_NEWBORN, grow=True)
+        match(confirmed.copy(), sure.copy(), _LEAST_SURE, _MOST_GROWTH)
+        match(confirmed & ~lost, ~sure, _LEAST_WEAK, 0.0)
+        match(~confirmed, sure.copy(), _LEAST_NEWBORN, _MOST_GROWTH_NEWBORN)
         return matched
 
-    def _likeness(self, rows: Rows, boxes: Floats, grow: bool) -> Floats:
+    def _likeness(self, rows: Rows, boxes: Floats, growth: float) -> Floats:
         tracks = self._filter[rows]
-        if not grow:
-            return overlap(tracks.xyxy, boxes)
-        return overlap(
-            tracks.xyxy, boxes, np.minimum(tracks.spread, _MOST_GROWTH * tracks.position[:, 2:])
-        )
+        margin = np.minimum(tracks.spread, growth * tracks.position[:, 2:])
+        return overlap(tracks.xyxy, boxes, margin)
 
     def _correct(self, detections: Detections, matched: dict[int, int], pts_s: float) -> None:
         rows = np.array(list(matched), np.intp)
