@@ -100,7 +100,9 @@ def _draw_mark(
 ) -> None:
     wide, high = size
     limits = np.array((wide, high, wide, high), np.float32) - 1
-    x1, y1, x2, y2 = (int(v) for v in np.clip(np.nan_to_num(xyxy), 0, limits))
+    left, top, right, bottom = (int(v) for v in np.clip(np.nan_to_num(xyxy), 0, limits))
+    x1, x2 = sorted((left, right))
+    y1, y2 = sorted((top, bottom))
     style = STYLES[mark.kind]
     line_px = max(2, round(wide / 400))
     # A dark seam keeps a bright box visible before a bright wall.
@@ -109,14 +111,25 @@ def _draw_mark(
         _dashed(canvas, (x1, y1, x2, y2), style.box, line_px)
     else:
         canvas.rectangle((x1, y1, x2, y2), outline=style.box, width=line_px)
-    words = caption(mark)
-    left, top, right, bottom = canvas.textbbox((0, 0), words, font=font)
-    pad = max(2, line_px)
-    plate_w, plate_h = int(right - left) + 2 * pad, int(bottom - top) + 2 * pad
-    x = max(0, min(x1, wide - plate_w))
-    y = y1 - plate_h if y1 >= plate_h else y1
+    _draw_plate(canvas, caption(mark), (x1, y1), style, font, wide)
+
+
+def _draw_plate(
+    canvas: ImageDraw.ImageDraw,
+    words: str,
+    corner: tuple[int, int],
+    style: Style,
+    font: Font,
+    wide: int,
+) -> None:
+    """Words on a coloured ground above a box's corner, or inside it at the picture's edge."""
+    x0, y0, x1, y1 = canvas.textbbox((0, 0), words, font=font)
+    pad = max(3, wide // 300)
+    plate_w, plate_h = int(x1 - x0) + 2 * pad, int(y1 - y0) + 2 * pad
+    x = max(0, min(corner[0], wide - plate_w))
+    y = corner[1] - plate_h if corner[1] >= plate_h else corner[1]
     canvas.rectangle((x, y, x + plate_w, y + plate_h), fill=(*style.box, 235))
-    canvas.text((x + pad - left, y + pad - top), words, font=font, fill=style.text)
+    canvas.text((x + pad - x0, y + pad - y0), words, font=font, fill=style.text)
 
 
 def _dashed(

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from orchestrator.board import Board
@@ -22,11 +23,12 @@ from orchestrator.metrics import Metrics
 
 HIDDEN = "***"
 # A password may hold anything but white space, even "@" and "/": all up to the last "@" goes.
-_USERINFO = re.compile(r"(?<=://)\S*@")
+# Repeats are bounded, so that no line takes long.
+_USERINFO = re.compile(r"(?<=://)\S{0,2048}@")
 _SECRET_NAME = r"(?:passw(?:or)?d|passphrase|pwd|token|secret|api[_-]?key|access[_-]?key)"
 _SECRET_KEY = re.compile(_SECRET_NAME, re.IGNORECASE)
 _ASSIGNMENT = re.compile(
-    rf"({_SECRET_NAME}\w*\\?[\"']?\s*[:=]\s*)"
+    rf"({_SECRET_NAME}\w{{0,20}}\\?[\"']?\s*[:=]\s*)"
     r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\S+)",
     re.IGNORECASE,
 )
@@ -106,7 +108,11 @@ def _handler(environment: str, stream: TextIO, console: Console | None) -> loggi
     handler: logging.Handler
     if environment != "production" and console is not None and console.is_terminal:
         handler = RichHandler(
-            console=console, show_path=False, markup=False, log_time_format="%H:%M:%S"
+            console=console,
+            show_path=False,
+            markup=False,
+            highlighter=NullHighlighter(),
+            log_time_format="%H:%M:%S",
         )
         handler.setFormatter(ScrubbingFormatter("%(message)s"))
         return handler
