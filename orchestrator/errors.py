@@ -29,10 +29,13 @@ class SettingsError(FessError): ...
 
 
 class CameraError(FessError):
-    def __init__(self, camera_id: str, reason: str) -> None:
+    """lasting: it will not pass by itself (wrong password, not video), so that it is tried again seldom."""
+
+    def __init__(self, camera_id: str, reason: str, *, lasting: bool = False) -> None:
         super().__init__(f"camera {camera_id}: {reason}")
         self.camera_id = camera_id
         self.reason = reason
+        self.lasting = lasting
 
 
 class CameraUnreachable(CameraError): ...

@@ -87,6 +87,12 @@ class Metrics:
             ["camera_id"],
             registry=registry,
         )
+        self.decode_threads_abandoned = Counter(
+            "fess_decode_threads_abandoned_total",
+            "Decode threads left behind because FFmpeg did not return in time.",
+            ["camera_id"],
+            registry=registry,
+        )
         self.inference_failures = Counter(
             "fess_inference_failures_total",
             "Requests to Triton that gave no result.",

@@ -1,0 +1,106 @@
+"""One camera's media clock: seconds that never go back, whatever the stream's own timestamps do."""
+
+import logging
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+# A longer step between two pictures is not a step but a jump of the timestamps.
+MAX_STEP_S = 2.0
+# A live stream whose timestamps run away from the clock by this much is timed by arrival from then on.
+MAX_DRIFT_S = 3.0
+_FIRST_GUESS_S = 0.04
+
+
+@dataclass(slots=True)
+class _Stamp:
+    """The last picture, as it was stamped and as it came in."""
+
+    stamp_s: float | None
+    received_s: float
+
+
+class MediaTime:
+    """Held for the camera's life, so that time goes on across reconnects and across the end of a looped file.
+
+    In a stream that is played live, a missing, repeated or jumping timestamp is replaced by the time that passed
+    until the picture was received; in one that is read as fast as possible, by the usual step between two
+    pictures, so that reading it again gives the same times.
+    """
+
+    def __init__(self) -> None:
+        self._now_s: float | None = None
+        self._last: _Stamp | None = None
+        self._step_s = _FIRST_GUESS_S
+        self._live = True
+        self._trusted = True
+        self._drift_s = 0.0
+
+    @property
+    def step_s(self) -> float:
+        """The usual time between two pictures."""
+        return self._step_s
+
+    def begin(self, *, live: bool, trusted: bool) -> None:
+        """A stream begins: opened, opened again, or a file from its start.
+
+        live: arrival tells the time where stamps do not. trusted: the stamps are worth looking at.
+        """
+        self._live, self._trusted = live, trusted
+        self._drift_s = 0.0
+        if self._last is not None:
+            self._last.stamp_s = None
+
+    def advance(self, stamp_s: float | None, received_s: float) -> float:
+        """The time of the next picture. `received_s` is monotonic."""
+        last, self._last = self._last, _Stamp(stamp_s, received_s)
+        if last is None or self._now_s is None:
+            self._now_s = 0.0
+            return 0.0
+        elapsed_s = max(received_s - last.received_s, 0.0)
+        step_s = self._stamped_step(last.stamp_s, stamp_s)
+        if step_s is None:
+            step_s = elapsed_s if self._live else self._step_s
+        elif self._live:
+            self._check_drift(step_s - elapsed_s)
+        self._now_s += step_s
+        return self._now_s
+
+    def _stamped_step(self, before_s: float | None, now_s: float | None) -> float | None:
+        if not self._trusted or before_s is None or now_s is None:
+            return None
+        step_s = now_s - before_s
+        if not 0.0 < step_s <= MAX_STEP_S:
+            return None
+        self._step_s += 0.1 * (step_s - self._step_s)
+        return step_s
+
+    def _check_drift(self, step_minus_elapsed_s: float) -> None:
+        self._drift_s += step_minus_elapsed_s
+        if abs(self._drift_s) > MAX_DRIFT_S:
+            self._trusted = False
+            log.warning(
+                "timestamps are %.1f s away from the clock; frames are timed by arrival from here on",
+                self._drift_s,
+            )
+
+
+class Sampler:
+    """Chooses pictures of a stream so that `fps` of them a second are left, evenly spaced."""
+
+    def __init__(self, fps: float) -> None:
+        self._interval_s = 1.0 / fps
+        self._due_s: float | None = None
+
+    def wants(self, pts_s: float, step_s: float) -> bool:
+        """Whether this picture is the one nearest to the next due time; step_s: the usual step between two."""
+        if self._due_s is None:
+            self._due_s = pts_s + self._interval_s
+            return True
+        # Not quite half a step: of two pictures equally near, the later one is due.
+        if pts_s + 0.4 * step_s < self._due_s:
+            return False
+        self._due_s += self._interval_s
+        if self._due_s <= pts_s:  # a gap in the stream: do not make up for what was missed
+            self._due_s = pts_s + self._interval_s
+        return True

@@ -1,0 +1,170 @@
+"""The thread that decodes one camera and puts the frames that are wanted into its mailbox."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+
+from orchestrator.camera import Camera
+from orchestrator.capture.mailbox import Mailbox
+from orchestrator.capture.media_time import MediaTime, Sampler
+from orchestrator.capture.picture import AvPicture
+from orchestrator.capture.scaler import Scaler
+from orchestrator.capture.source import Decoded, Source, open_source
+from orchestrator.errors import StreamEnded
+from orchestrator.frame import Frame
+from orchestrator.ledger import CameraLedger, Skip
+from orchestrator.settings import CaptureSettings
+
+# A pause longer than this is slept in pieces, so that the watchdog sees that the thread is well.
+NAP_S = 0.5
+# A paced stream that is this far behind does not hurry to catch up.
+MAX_LAG_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Continuity:
+    """What a camera keeps while it is reconnected: its media clock and its scalers."""
+
+    time: MediaTime = field(default_factory=MediaTime)
+    scaler: Scaler = field(default_factory=Scaler)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a stream is read.
+
+    lossless    every wanted frame is delivered, as fast as they are taken; else the newest wins
+    started_at  if set, `captured_at` is this plus the media time, so that a replay can be repeated
+    """
+
+    lossless: bool = False
+    started_at: datetime | None = None
+
+
+class Progress:
+    """Written by the thread, read by the watchdog on the event loop. Times are monotonic."""
+
+    def __init__(self, now_s: float) -> None:
+        self.opened = False
+        self.touched_s = now_s
+
+    def touch(self) -> None:
+        self.touched_s = time.monotonic()
+
+
+class Reader:
+    """Decodes until the stream ends, fails or is stopped. `run` is the thread's body."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        settings: CaptureSettings,
+        ledger: CameraLedger,
+        mailbox: Mailbox,
+        continuity: Continuity,
+        reading: Reading,
+        count_error: Callable[[], None],
+    ) -> None:
+        self._camera = camera
+        self._settings = settings
+        self._ledger = ledger
+        self._mailbox = mailbox
+        self._time = continuity.time
+        self._scaler = continuity.scaler
+        self._reading = reading
+        self._count_error = count_error
+        self._sampler = Sampler(camera.fps)
+        self._stopped = threading.Event()
+        self.progress = Progress(time.monotonic())
+
+    def stop(self) -> None:
+        """Called by the event loop. A thread that is blocked in FFmpeg notices when that returns."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        with _Outcome(self._mailbox):
+            again = True
+            while again and not self._stopped.is_set():
+                with open_source(self._camera, self._settings) as source:
+                    self.progress.opened = True
+                    self.progress.touch()
+                    self._read(source)
+                    again = source.ends and self._camera.loop
+
+    def _read(self, source: Source) -> None:
+        self._time.begin(live=not source.ends, trusted=source.has_stamps)
+        pace = Pace() if source.comes_in_bursts and not self._reading.lossless else None
+        empty = True
+        for decoded in source.decode(self.progress.touch, self._count_error):
+            empty = False
+            if self._stopped.is_set():
+                return
+            pts_s = self._time.advance(decoded.stamp_s, time.monotonic())
+            if pace is not None:
+                self._wait(pace, pts_s)
+                if self._stopped.is_set():
+                    return
+            self._deliver(decoded, pts_s)
+        if empty or not source.ends:
+            what = "it holds no picture" if empty else "the stream was closed by the other side"
+            raise StreamEnded(self._camera.camera_id, what)
+
+    def _deliver(self, decoded: Decoded, pts_s: float) -> None:
+        frame_number = self._ledger.decoded()
+        if not decoded.sound:
+            self._ledger.skipped(Skip.ERROR)
+        elif not self._sampler.wants(pts_s, self._time.step_s):
+            self._ledger.skipped(Skip.SAMPLING)
+        else:
+            started_at = self._reading.started_at
+            frame = Frame(
+                camera_id=self._camera.camera_id,
+                frame_number=frame_number,
+                picture=AvPicture(decoded.frame, self._scaler),
+                pts_s=pts_s,
+                captured_at=started_at + timedelta(seconds=pts_s)
+                if started_at
+                else datetime.now(UTC),
+                received_s=time.monotonic(),
+            )
+            self._mailbox.put(frame)
+
+    def _wait(self, pace: "Pace", pts_s: float) -> None:
+        while (left_s := pace.ahead_s(pts_s, time.monotonic())) > 0:
+            if self._stopped.wait(min(left_s, NAP_S)):
+                return
+            self.progress.touch()
+
+
+class Pace:
+    """Shows a stream at its own speed, whatever speed it comes in at."""
+
+    def __init__(self) -> None:
+        self._origin_s: float | None = None
+
+    def ahead_s(self, pts_s: float, now_s: float) -> float:
+        """How long it is until this picture is due; negative when it is late."""
+        if self._origin_s is None or pts_s - (now_s - self._origin_s) < -MAX_LAG_S:
+            self._origin_s = now_s - pts_s
+        return pts_s - (now_s - self._origin_s)
+
+
+class _Outcome:
+    """Hands whatever ended the thread to the event loop: a CameraError is survived there, a bug is raised."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._mailbox.finish(error)
+        return True

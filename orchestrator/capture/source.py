@@ -1,0 +1,171 @@
+"""Opens one camera with FFmpeg and decodes it. Everything here blocks: it runs in the camera's own thread."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from orchestrator.camera import Camera
+from orchestrator.capture.address import Address, Kind, locate
+from orchestrator.capture.failure import lost, unreachable
+from orchestrator.errors import CameraUnreachable, StreamEnded
+from orchestrator.settings import CaptureSettings
+
+# 8192 x 8192: a damaged or hostile header cannot ask for more memory than such a picture takes.
+MAX_PIXELS = 1 << 26
+# Pictures to wait for a keyframe: at the start (a camera that only refreshes slice by slice never sends
+# one), and after damage, which fades from the following pictures.
+START_PATIENCE = 250
+DAMAGE_PATIENCE = 50
+# Packets without a picture after which the decoder is given up: the codec changed within the stream.
+BARREN_PACKETS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """stamp_s: the stream's own time, if it has one; sound: whole, and decoded from a keyframe on."""
+
+    frame: av.VideoFrame
+    stamp_s: float | None
+    sound: bool
+
+
+class KeyframeGate:
+    """Lets pictures pass from a keyframe on, and none that was decoded from damaged data."""
+
+    def __init__(self) -> None:
+        self._patience = START_PATIENCE
+
+    def damage(self) -> None:
+        self._patience = max(self._patience, DAMAGE_PATIENCE)
+
+    def admits(self, *, key_frame: bool, corrupt: bool) -> bool:
+        if corrupt:
+            self.damage()
+            return False
+        if key_frame:
+            self._patience = 0
+        elif self._patience > 0:
+            self._patience -= 1
+            return False
+        return True
+
+
+class Source:
+    """A camera that has been opened."""
+
+    def __init__(
+        self, camera: Camera, address: Address, container: InputContainer, stream: VideoStream
+    ) -> None:
+        self._camera = camera
+        self._container = container
+        self._stream = stream
+        self._gate = KeyframeGate()
+        is_hls = address.kind is Kind.HTTP and "hls" in container.format.name
+        # A file and HLS come faster than they are to be shown, and so are slowed down.
+        self.comes_in_bursts = is_hls or address.kind is Kind.FILE
+        # MJPEG over HTTP carries no times; FFmpeg makes some up, 25 a second.
+        self.has_stamps = is_hls or address.kind is not Kind.HTTP
+        self.ends = address.kind is Kind.FILE
+
+    def decode(
+        self, on_packet: Callable[[], None], on_error: Callable[[], None]
+    ) -> Iterator[Decoded]:
+        """Until the stream ends. Raises CameraStalled and StreamEnded."""
+        packets = self._container.demux(self._stream)
+        barren = 0
+        while True:
+            try:
+                packet = next(packets, None)
+            except FFmpegError as error:
+                raise lost(self._camera, error) from None
+            if packet is None:
+                return
+            on_packet()
+            frames = self._decode(packet, on_error)
+            barren = 0 if frames else barren + 1
+            if barren > BARREN_PACKETS:
+                raise StreamEnded(self._camera.camera_id, "no picture can be decoded any more")
+            yield from frames
+
+    def _decode(
+        self, packet: "av.Packet[VideoStream]", on_error: Callable[[], None]
+    ) -> list[Decoded]:
+        if packet.is_corrupt:
+            self._gate.damage()
+            on_error()
+        try:
+            frames = self._stream.decode(packet)
+        except FFmpegError:
+            self._gate.damage()
+            on_error()
+            return []
+        return [self._judge(frame, on_error) for frame in frames]
+
+    def _judge(self, frame: av.VideoFrame, on_error: Callable[[], None]) -> Decoded:
+        if frame.is_corrupt:
+            on_error()
+        sound = self._gate.admits(key_frame=frame.key_frame, corrupt=frame.is_corrupt)
+        return Decoded(frame, frame.time, sound)
+
+
+@contextmanager
+def open_source(camera: Camera, settings: CaptureSettings) -> Iterator[Source]:
+    """Raises CameraUnreachable. Closing may block as long as reading does."""
+    address = locate(camera, settings)
+    accelerator = _accelerator(camera, settings)
+    try:
+        container = av.open(
+            address.url,
+            "r",
+            format=address.format,
+            # No `timeout` here: PyAV's own takes the GIL at every poll, and many cameras slow each other.
+            options={**address.options, "max_pixels": str(MAX_PIXELS)},
+            hwaccel=accelerator,
+            metadata_errors="replace",
+        )
+    except FFmpegError as error:
+        raise unreachable(camera, error) from None
+    except NotImplementedError:
+        raise CameraUnreachable(
+            camera.camera_id,
+            f"{settings.hwaccel} cannot decode this camera's codec; unset CAPTURE_HWACCEL",
+            lasting=True,
+        ) from None
+    try:
+        yield Source(camera, address, container, _video(camera, container))
+    finally:
+        container.close()
+
+
+def _video(camera: Camera, container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.codec_context is None:
+        raise CameraUnreachable(
+            camera.camera_id,
+            f"{camera.address} holds no video that can be decoded; check the address",
+            lasting=True,
+        )
+    # One thread a camera costs less and delays less than frame threading.
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = "SLICE"
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def _accelerator(camera: Camera, settings: CaptureSettings) -> HWAccel | None:
+    if settings.hwaccel is None:
+        return None
+    known = hwdevices_available()
+    if settings.hwaccel not in known:
+        raise CameraUnreachable(
+            camera.camera_id,
+            f"no hardware decoder named {settings.hwaccel}; set CAPTURE_HWACCEL to one of {', '.join(known)}",
+            lasting=True,
+        )
+    return HWAccel(settings.hwaccel, allow_software_fallback=True)

@@ -1,0 +1,96 @@
+"""Keeps one camera alive: opens it, hands its frames on, and after a loss backs off and opens it again."""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from orchestrator.camera import Camera, CameraState
+from orchestrator.capture.backoff import Backoff
+from orchestrator.capture.stream import FrameStream
+from orchestrator.errors import CameraError
+from orchestrator.frame import Frame
+from orchestrator.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+OnState = Callable[[CameraState, str], Awaitable[None] | None]
+OpenFrames = Callable[[], AbstractAsyncContextManager[FrameStream]]
+
+
+async def supervise(
+    camera: Camera,
+    open_frames: OpenFrames,
+    handle: Callable[[Frame], Awaitable[None]],
+    *,
+    on_state: OnState,
+    backoff: Backoff,
+    opening: asyncio.Semaphore,
+    metrics: Metrics,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Follow a camera until cancelled, or until its file has ended. A CameraError is survived, a bug is not.
+
+    open_frames  gives the camera's stream; called anew after each loss
+    on_state     told once when the first frame after a loss is there, and once when the camera is lost
+    opening      shared by all cameras; held while one is opened, until its first frame or its failure
+    """
+    presence = _Presence(camera, on_state, metrics)
+    attempt, healthy_s = 0, clock()
+    try:
+        while True:
+            online_s: float | None = None
+            try:
+                async with open_frames() as frames:
+                    async with opening:
+                        found = await frames.ready()
+                    if found:
+                        online_s = clock()
+                        await presence.set(CameraState.ONLINE)
+                    async for frame in frames:
+                        await handle(frame)
+                await presence.set(CameraState.ENDED, "the file has ended")
+                return
+            except CameraError as error:
+                if online_s is not None and clock() - online_s >= backoff.healthy_after_s:
+                    attempt, healthy_s = 0, clock()
+                delay_s = backoff.delay_s(attempt, clock() - healthy_s, lasting=error.lasting)
+                attempt += 1
+                metrics.camera_losses.labels(camera.camera_id, type(error).__name__).inc()
+                log.warning("%s; trying again in %.1f s", error, delay_s)
+                await presence.set(CameraState.OFFLINE, error.reason)
+            await sleep(delay_s)
+    finally:
+        presence.leave()
+
+
+class _Presence:
+    """Tells each change of state once, and keeps the gauges in step with it."""
+
+    def __init__(self, camera: Camera, on_state: OnState, metrics: Metrics) -> None:
+        self._on_state = on_state
+        self._active = metrics.active_cameras
+        self._online = metrics.camera_online.labels(camera.camera_id)
+        self._online.set(0)
+        self._state = CameraState.CONNECTING
+
+    async def set(self, state: CameraState, detail: str = "") -> None:
+        if state is self._state:
+            return
+        self._count(state)
+        told = self._on_state(state, detail)
+        if inspect.isawaitable(told):
+            await told
+
+    def leave(self) -> None:
+        """The camera is not followed any more."""
+        self._count(CameraState.CONNECTING)
+
+    def _count(self, state: CameraState) -> None:
+        step = (state is CameraState.ONLINE) - (self._state is CameraState.ONLINE)
+        self._active.inc(step)
+        self._online.set(state is CameraState.ONLINE)
+        self._state = state
