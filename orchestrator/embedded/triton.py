@@ -21,6 +21,7 @@ ANSWER = aiohttp.ClientTimeout(total=3.0)
 # Triton has nothing to save, and its own way down sleeps for some five seconds.
 GRACE_S = 1.0
 LOADED = re.compile(r"successfully loaded '([^']+)'")
+OURS = re.compile(r'^\s*backend:\s*"onnxruntime"', re.M)
 DEFAULT_PATIENCE = Patience()
 
 
@@ -98,8 +99,7 @@ class TritonKind:
         self._repository = repository
         self._backends = folder / "backends"
         self._device = device
-        # The same at every start for this folder, so that a start can clear up after a crash.
-        self._shm_prefix = f"fess-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}-"
+        self._shm_prefix = shared_memory_prefix(folder.parent)
 
     @property
     def serving(self) -> str:
@@ -179,12 +179,22 @@ class TritonKind:
         return f"{loaded[1]} is loaded" if loaded else None
 
 
+def shared_memory_prefix(state_dir: Path) -> str:
+    """How the names begin in /dev/shm: the same at every start, so that a start clears up after a crash."""
+    return f"fess-{hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:12]}-"
+
+
 def check_repository(repository: Path) -> None:
-    """Raises ServerError unless every model there has its file; Triton itself would tell it less plainly."""
-    models = sorted(config.parent for config in repository.glob("*/config.pbtxt"))
-    if not models:
+    """Raises ServerError unless every ONNX model there has its file; Triton itself would tell it less plainly."""
+    configs = sorted(repository.glob("*/config.pbtxt"))
+    if not configs:
         raise ServerError(f"{repository} holds no models: set TRITON_MODEL_REPOSITORY")
-    missing = [model.name for model in models if not any(model.glob("[0-9]*/model.onnx"))]
+    missing = [
+        config.parent.name
+        for config in configs
+        if OURS.search(config.read_text(encoding="utf-8"))
+        and not any(config.parent.glob("[0-9]*/model.onnx"))
+    ]
     if missing:
         raise ServerError(
             f"no model file for {', '.join(missing)} in {repository}: run `fess models fetch`"
