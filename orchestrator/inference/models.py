@@ -38,6 +38,10 @@ class Models:
     detector: TritonObjectDetector
     faces: FaceModels | None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.detector.labels
+
 
 async def load_models(client: TritonClient, settings: Settings) -> Models:
     """Describe every model the settings name. Raises InferenceUnavailable, SettingsError."""

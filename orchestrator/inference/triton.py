@@ -8,8 +8,7 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import numpy as np
@@ -95,15 +94,7 @@ class TritonClient:
         self._metrics = metrics
         self._request_ids = itertools.count(1)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._client.close()
 
     async def check(self) -> float:

@@ -51,17 +51,16 @@ async def bench() -> AsyncIterator[Bench]:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     breaker = Breaker(3, 30.0, on_change=lambda is_open: metrics.breaker_open.set(is_open))
-    async with (
-        impostor() as server,
-        TritonClient(
+    async with impostor() as server:
+        client = TritonClient(
             server.url, timeout_s=5.0, max_in_flight=2, breaker=breaker, metrics=metrics
-        ) as client,
-    ):
+        )
         model = await client.describe("object_detector")
         detector = TritonObjectDetector(client, model, DetectionLimits(0.5, 0.45, ()))
         bench = Bench(server, client, detector)
         bench.registry = registry
         yield bench
+        await client.close()
 
 
 def failures(bench: Bench, cause: str) -> float | None:
@@ -189,8 +188,9 @@ async def test_a_cancelled_request_frees_its_place(bench: Bench) -> None:
 async def test_a_server_that_is_not_there_is_named_with_its_address() -> None:
     metrics = Metrics(CollectorRegistry())
     breaker = Breaker(3, 1.0, on_change=lambda is_open: None)
-    async with TritonClient(
+    client = TritonClient(
         "127.0.0.1:9", timeout_s=0.5, max_in_flight=2, breaker=breaker, metrics=metrics
-    ) as client:
-        with pytest.raises(InferenceUnavailable, match=r"127\.0\.0\.1:9"):
-            await client.check()
+    )
+    with pytest.raises(InferenceUnavailable, match=r"127\.0\.0\.1:9"):
+        await client.check()
+    await client.close()

@@ -1,0 +1,210 @@
+"""The composition root: builds every object of a process and passes it in; nothing else does."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from eventbus.bus import BusError
+from orchestrator.board import Board
+from orchestrator.buses import make_bus
+from orchestrator.camera import Camera
+from orchestrator.delivery import make_outbox
+from orchestrator.errors import CacheError
+from orchestrator.fleet import Fleet
+from orchestrator.health import Check, Health
+from orchestrator.http import HttpServer
+from orchestrator.inference.breaker import Breaker
+from orchestrator.inference.models import FaceModels, await_models
+from orchestrator.inference.triton import TritonClient
+from orchestrator.metrics import Metrics
+from orchestrator.recognition.connection import connect, ping
+from orchestrator.recognition.face_cache import FaceCache
+from orchestrator.recognition.gallery_watcher import GalleryWatcher
+from orchestrator.settings import Settings
+from orchestrator.telemetry import export_ledgers, sample_process
+from orchestrator.watch import CameraWatch, Faces
+
+log = logging.getLogger(__name__)
+
+CameraLists = AsyncIterator[tuple[Camera, ...]]
+DRAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What exists once a process, before any server answers."""
+
+    settings: Settings
+    registry: CollectorRegistry
+    metrics: Metrics
+    board: Board
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Process":
+        registry = CollectorRegistry()
+        board = Board()
+        export_ledgers(registry, board)
+        return cls(settings, registry, Metrics(registry), board)
+
+
+async def run(
+    process: Process,
+    cameras: CameraLists,
+    *,
+    stop: asyncio.Event,
+    on_listening: Callable[[HttpServer], Awaitable[None] | None] = lambda _: None,
+) -> None:
+    """Watch the cameras until `stop` is set or every camera's file has ended; then deliver what waits.
+
+    Every server the settings name may be away at the start: it is waited for, with a message, while
+    /health says so. Raises SettingsError for what waiting would not mend.
+    """
+    app = App(process)
+    try:
+        await app.run(cameras, stop, on_listening)
+    finally:
+        await app.close()
+
+
+class App:
+    """One process at work."""
+
+    def __init__(self, process: Process) -> None:
+        settings = process.settings
+        self._process = process
+        self._bus = make_bus(settings)
+        self._outbox = make_outbox(self._bus, settings, process.metrics)
+        self._redis = connect(settings.redis)
+        self._triton = make_triton_client(settings, process.metrics)
+        self._gallery: GalleryWatcher | None = None
+        self._cache: FaceCache | None = None
+
+    async def run(
+        self,
+        cameras: CameraLists,
+        stop: asyncio.Event,
+        on_listening: Callable[[HttpServer], Awaitable[None] | None],
+    ) -> None:
+        server = HttpServer(
+            self._process.settings.http,
+            board=self._process.board,
+            health=Health(
+                self._process.board, self._checks(), disk=self._process.settings.state_dir
+            ),
+            registry=self._process.registry,
+        )
+        async with server, asyncio.TaskGroup() as tasks:
+            told = on_listening(server)
+            if told is not None:
+                await told
+            publishing = tasks.create_task(self._outbox.run(), name="outbox")
+            sampling = tasks.create_task(self._sample(), name="telemetry")
+            watching = tasks.create_task(self._watch(cameras), name="cameras")
+            stopping = tasks.create_task(stop.wait(), name="stop")
+            await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in (watching, stopping, sampling):
+                task.cancel()
+            await asyncio.wait([watching])
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            await self._outbox.drain(DRAIN_S)
+
+    async def close(self) -> None:
+        self._outbox.close()
+        await self._bus.close()
+        await self._triton.close()
+        await self._redis.aclose()
+
+    async def _watch(self, cameras: CameraLists) -> None:
+        """Wait for the models, then follow the cameras."""
+        models = await await_models(self._triton, self._process.settings)
+        async with asyncio.TaskGroup() as tasks:
+            faces = None if models.faces is None else self._faces(models.faces, models.labels)
+            background = [
+                tasks.create_task(part.run(), name=type(part).__name__)
+                for part in (self._gallery, self._cache)
+                if part is not None
+            ]
+            watch = CameraWatch(
+                self._process.settings,
+                models,
+                faces,
+                self._outbox,
+                board=self._process.board,
+                metrics=self._process.metrics,
+            )
+            await Fleet(watch.follow, metrics=self._process.metrics).run(cameras)
+            for task in background:
+                task.cancel()
+
+    def _faces(self, models: FaceModels, labels: tuple[str, ...]) -> Faces:
+        model, dimension = models.embedder.model, models.embedder.dimension
+        metrics = self._process.metrics
+        self._gallery = GalleryWatcher(self._redis, model, dimension, metrics=metrics)
+        self._cache = FaceCache(
+            self._redis,
+            model,
+            dimension,
+            settings=self._process.settings.cache,
+            metrics=metrics,
+            labels=labels,
+        )
+        return Faces(models, self._gallery, self._cache)
+
+    async def _sample(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(sample_process(self._process.metrics, self._process.board))
+            while True:
+                self._process.metrics.outbox_events.set(self._outbox.waiting)
+                await asyncio.sleep(1.0)
+
+    def _checks(self) -> dict[str, Check]:
+        checks: dict[str, Check] = {
+            "triton": self._triton.check,
+            "redis": self._check_redis,
+            "outbox": self._check_outbox,
+            "gallery": self._check_gallery,
+        }
+        if self._process.settings.events.bus == "kafka":
+            checks["kafka"] = self._bus.check
+        return checks
+
+    async def _check_redis(self) -> float:
+        return await ping(self._redis) / 1000
+
+    async def _check_outbox(self) -> float:
+        if self._outbox.degraded:
+            raise BusError(self._outbox.degraded)
+        return 0.0
+
+    async def _check_gallery(self) -> float:
+        if self._gallery is not None and self._gallery.problem is not None:
+            raise CacheError(self._gallery.problem)
+        return 0.0
+
+
+def make_triton_client(settings: Settings, metrics: Metrics) -> TritonClient:
+    triton = settings.triton
+    breaker = Breaker(
+        triton.breaker_failures,
+        triton.breaker_reset,
+        on_change=lambda is_open: _breaker_changed(metrics, is_open),
+    )
+    return TritonClient(
+        triton.url,
+        timeout_s=triton.timeout,
+        max_in_flight=triton.max_in_flight,
+        breaker=breaker,
+        metrics=metrics,
+    )
+
+
+def _breaker_changed(metrics: Metrics, is_open: bool) -> None:
+    metrics.breaker_open.set(is_open)
+    if is_open:
+        log.error("Triton does not answer; frames are skipped until it does")
+    else:
+        log.warning("Triton answers again")

@@ -1,0 +1,166 @@
+"""Builds one camera's path and follows the camera through it."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from alerting.rules import AlertConfig, AlertRules
+from orchestrator.board import Board
+from orchestrator.camera import Camera
+from orchestrator.capture.backoff import Backoff
+from orchestrator.capture.reader import Continuity
+from orchestrator.capture.stream import open_frames
+from orchestrator.capture.supervisor import supervise
+from orchestrator.inference.models import FaceModels, Models
+from orchestrator.ledger import CameraLedger
+from orchestrator.metrics import Metrics
+from orchestrator.motion.gate import MotionGate
+from orchestrator.pipeline import CameraPipeline, Policy, Stages
+from orchestrator.ports import EventSink, ModelVersion
+from orchestrator.recognition.face_cache import FaceCache
+from orchestrator.recognition.gallery import GallerySource
+from orchestrator.recognition.recogniser import FaceRecogniser
+from orchestrator.report import Reporter
+from orchestrator.settings import AlertsSettings, Settings
+from orchestrator.tracking.byte_tracker import ByteTracker
+
+PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """What recognising needs. `cache` is None in a replay, which leaves no trace in Redis."""
+
+    models: FaceModels
+    gallery: GallerySource
+    cache: FaceCache | None
+
+
+class CameraWatch:
+    """Shared by the cameras of a process; `follow` is called once for each."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        faces: Faces | None,
+        sink: EventSink,
+        *,
+        board: Board,
+        metrics: Metrics,
+        replay: bool = False,
+    ) -> None:
+        """A replay is never late, and says nothing about how long things took."""
+        self._settings = settings
+        self._models = models
+        self._faces = faces
+        self._sink = sink
+        self._board = board
+        self._metrics = metrics
+        self._replay = replay
+        self._alerts = AlertRules(alert_config(settings.alerts))
+        self._opening = asyncio.Semaphore(settings.capture.max_opening)
+
+    async def follow(self, camera: Camera) -> None:
+        """Watch a camera until cancelled, or until its file has ended."""
+        ledger = CameraLedger()
+        self._board.add_camera(camera, ledger)
+        pipeline = self.pipeline(camera, ledger)
+        capture = self._settings.capture
+        try:
+            await supervise(
+                camera,
+                partial(
+                    open_frames,
+                    camera,
+                    settings=capture,
+                    ledger=ledger,
+                    metrics=self._metrics,
+                    continuity=Continuity(),
+                ),
+                pipeline.inspect,
+                on_state=pipeline.changed,
+                backoff=Backoff(capture.backoff_base, capture.backoff_cap),
+                opening=self._opening,
+                metrics=self._metrics,
+            )
+        except asyncio.CancelledError:
+            self._board.remove_camera(camera.camera_id)
+            raise
+
+    async def replay(self, camera: Camera, started_at: datetime) -> None:
+        """Take every sampled frame of a file through the same path, on the file's own time."""
+        ledger = CameraLedger()
+        self._board.add_camera(camera, ledger)
+        pipeline = self.pipeline(camera, ledger)
+        async with open_frames(
+            camera,
+            settings=self._settings.capture,
+            ledger=ledger,
+            metrics=self._metrics,
+            lossless=True,
+            started_at=started_at,
+        ) as frames:
+            async for frame in frames:
+                await pipeline.inspect(frame)
+
+    def pipeline(self, camera: Camera, ledger: CameraLedger) -> CameraPipeline:
+        settings = self._settings
+        labels = self._models.detector.labels
+        policy = Policy(
+            score=settings.detector.score_threshold,
+            max_age_s=None if self._replay else settings.capture.max_frame_age,
+            motion_interval_s=settings.events.motion_interval,
+            person_classes=frozenset({labels.index(PERSON)} if PERSON in labels else ()),
+        )
+        stages = Stages(
+            gate=MotionGate(settings.motion, camera),
+            detector=self._models.detector,
+            tracker=ByteTracker(high=settings.detector.score_threshold),
+            recogniser=self._recogniser(camera),
+            reporter=self._reporter(camera),
+            alerts=self._alerts,
+            sink=self._sink,
+            cache=self._faces.cache if self._faces else None,
+        )
+        return CameraPipeline(
+            camera, stages, policy, ledger=ledger, board=self._board, metrics=self._metrics
+        )
+
+    def _recogniser(self, camera: Camera) -> FaceRecogniser | None:
+        if self._faces is None:
+            return None
+        return FaceRecogniser(
+            camera.camera_id,
+            self._faces.models.detector,
+            self._faces.models.embedder,
+            self._faces.gallery,
+            threshold=self._faces.models.match_threshold,
+            settings=self._settings.faces,
+            metrics=self._metrics,
+            store=self._faces.cache,
+        )
+
+    def _reporter(self, camera: Camera) -> Reporter:
+        detector, faces = self._settings.detector, self._faces
+        face_models: tuple[ModelVersion, ...] = ()
+        if faces is not None:
+            face_models = (faces.models.detector.model, faces.models.embedder.model)
+        return Reporter(
+            camera_id=camera.camera_id,
+            labels=self._models.detector.labels,
+            detector=self._models.detector.model,
+            face_models=face_models,
+            thresholds={"score": detector.score_threshold, "nms": detector.nms_threshold},
+        )
+
+
+def alert_config(alerts: AlertsSettings) -> AlertConfig:
+    return AlertConfig(
+        strangers=alerts.enabled and alerts.strangers,
+        unauthorized=alerts.enabled and alerts.unauthorized,
+        cameras=alerts.cameras,
+        hours=alerts.hours,
+        cooldown_s=alerts.cooldown,
+    )
