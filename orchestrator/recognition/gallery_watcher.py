@@ -70,7 +70,9 @@ class GalleryWatcher:
                 "Redis lost the gallery; the faces in memory stay in use: restore Redis or enrol again"
             )
             return False
-        epoch = self._stamp.epoch if self._stamp else ""
+        # A version that went back is a restored backup, whose revisions mean something else.
+        held = self._stamp
+        epoch = held.epoch if held is not None and stamp.version >= held.version else ""
         changes = await self._store.changes(self._revisions, epoch)
         await self._adopt(changes, fresh=epoch != changes.stamp.epoch)
         return True

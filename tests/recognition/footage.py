@@ -22,7 +22,7 @@ def frames(clip: Path, fps: float = 10.0) -> Iterator[Frame]:
             pts_s = float(decoded.time or 0.0)
             if pts_s + 1e-6 >= due_s:
                 due_s += 1.0 / fps
-                picture = ArrayPicture(decoded.to_ndarray(format="rgb24"))
+                picture = ArrayPicture(np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8))
                 yield frame(picture, pts_s, number, clip.stem)
 
 
