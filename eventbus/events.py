@@ -9,7 +9,15 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 # Every event id is a version-5 UUID under this one, so that the same report always has the same id.
 EVENT_NAMESPACE = UUID("5f0a4b1e-7d0c-5c8e-9b0a-fe55fe55fe55")
@@ -33,13 +41,21 @@ def _rfc3339(moment: datetime) -> str:
 
 
 Timestamp = Annotated[
-    AwareDatetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")
+    AwareDatetime,
+    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]  # RFC 3339, UTC, always six digits of a second
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # NaN has no place in JSON: it would be written as null, and could not be read back.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class BoundingBox(Frozen):
@@ -97,9 +113,9 @@ class DetectedObject(Frozen):
 
 
 class EventCommon(Frozen):
-    event_id: UUID
+    event_id: UUID = Field(description="The same for every repeat of this report.")
     timestamp: Timestamp = Field(description="When the frame was captured, UTC.")
-    camera_id: str = Field(min_length=1, max_length=128)
+    camera_id: str = Field(min_length=1, max_length=128, description="Also the key of the event.")
     schema_version: Literal[1] = 1
     evidence: Evidence | None = None
 
@@ -165,5 +181,8 @@ def encode(event: Event) -> bytes:
 
 
 def decode(payload: bytes) -> Event:
-    """Read an event back. Raises pydantic.ValidationError for anything that is not one."""
-    return EVENT.validate_json(payload)
+    """Read an event back. Raises pydantic.ValidationError for anything that is not one.
+
+    Unknown fields are passed over: a later version may write more of them.
+    """
+    return EVENT.validate_json(payload, extra="ignore")

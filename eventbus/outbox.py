@@ -1,8 +1,8 @@
 """Between what happens and the bus: takes events at once, and gives them up in order, whatever the bus does.
 
 An event waits in memory for the next batch. When the bus is down, or slower than the events come, it
-waits on disk (spool.py). Each is published at least once; a repeat has the same id. What runs over the
-bounds is dropped, the least important first, and counted by cause:
+waits on disk. Each is published at least once; a repeat has the same id. What runs over the bounds is
+dropped, the least important first, and counted by cause:
 
 memory_full  the disk does not take events and memory is full
 spool_full   the folder reached its bound
@@ -16,18 +16,16 @@ import contextlib
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from eventbus.background import in_thread, seen_through
 from eventbus.backlog import Backlog
 from eventbus.backoff import Backoff
 from eventbus.bus import EventBus, EventRefused, PublishError, Record, record_of
 from eventbus.events import Event
 from eventbus.journal import Entry
 from eventbus.spool import Spool
-from eventbus.topics import PRIORITY
+from eventbus.waiting_room import WaitingRoom
 
 log = logging.getLogger(__name__)
 
@@ -68,36 +66,35 @@ class Outbox:
         self._wall_clock = wall_clock
         self._sleep = sleep
         self._rng = random.Random()
-        self._backlog = Backlog(memory_events, memory_bytes)
-        self._spool = Spool(directory, max_bytes, bus.topics)
-        self._opened = False
-        self._sequence = 0
+        self._room = WaitingRoom(
+            Backlog(memory_events, memory_bytes),
+            Spool(directory, max_bytes, bus.topics),
+            self._dropped,
+        )
         self._hand: list[Entry] = []  # being published
-        self._moving = 0  # being written to disk
         self._sending_since_s: float | None = None
         self._publishing = asyncio.Lock()
-        self._spilling = asyncio.Lock()
         self._arrived = asyncio.Event()
         self._spill_wanted = asyncio.Event()
         self._bus_trouble = ""
-        self._disk_trouble = ""
 
     @property
     def waiting(self) -> int:
         """Events not acknowledged yet, in memory and on disk."""
-        return self._backlog.events + len(self._hand) + self._moving + self._spool.waiting
+        return len(self._hand) + self._room.events
 
     @property
     def oldest_age_s(self) -> float:
         """Seconds since the oldest waiting event was captured; 0 where none waits."""
         moments = [entry.record.timestamp_s for entry in self._hand[:1]]
-        moments += [at for at in (self._backlog.oldest_s, self._spool.oldest_s) if at is not None]
+        if self._room.oldest_s is not None:
+            moments.append(self._room.oldest_s)
         return max(0.0, self._wall_clock() - min(moments)) if moments else 0.0
 
     @property
     def degraded(self) -> str:
         """What keeps events from where they should go; empty when all is well."""
-        return "; ".join(trouble for trouble in (self._bus_trouble, self._disk_trouble) if trouble)
+        return "; ".join(trouble for trouble in (self._bus_trouble, self._room.trouble) if trouble)
 
     def put(self, event: Event) -> None:
         """Hand over; never waits, never raises for a bus or disk that is down."""
@@ -105,19 +102,16 @@ class Outbox:
             record = record_of(event, self._bus.topics)
         except EventRefused as refusal:
             log.error("%s", refusal)
-            self._on_dropped(self._bus.topics.of(event.event_type), "refused", 1)
+            self._dropped(event.event_type, "refused", 1)
             return
-        self._sequence += 1
-        dropped = self._backlog.put(Entry(self._sequence, record))
-        if dropped is not None:
-            self._count("memory_full", dropped)
+        self._room.put(record)
         self._arrived.set()
-        if self._bus_trouble or self._backlog.half_full:
+        if self._bus_trouble or self._room.half_full:
             self._spill_wanted.set()
 
     async def run(self) -> None:
         """Publish for ever, what the last run left first."""
-        if not await self._open():
+        if not await self._room.open():
             self._spill_wanted.set()  # which tries again
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._publish_for_ever(), name="outbox:publish")
@@ -131,19 +125,18 @@ class Outbox:
                     pass
         except TimeoutError:
             log.warning("%d events were not published in time", self.waiting)
-        if self._backlog.events and not await self._spill():
-            log.error("%s; %d events are lost", self._disk_trouble, self._backlog.events)
-            self._count("shutdown", self._backlog.clear())
+        if self._room.in_memory and not await self._room.spill():
+            log.error("%s; %d events are lost", self._room.trouble, self._room.in_memory)
+            self._room.give_up("shutdown")
 
     def close(self) -> None:
         """Let go of the folder, for another process to take."""
-        self._spool.close()
-        self._opened = False
+        self._room.close()
 
     async def _publish_for_ever(self) -> None:
         attempt = 0
         while True:
-            if not self._backlog.events and not self._spool.waiting:
+            if not self._room.events:
                 self._arrived.clear()
                 await self._arrived.wait()
             waiting = self.waiting
@@ -160,31 +153,15 @@ class Outbox:
     async def _publish_batch(self) -> bool:
         """Publish what is oldest. False where the bus did not take all of it."""
         async with self._publishing:
-            from_disk = await self._take()
+            self._hand = await self._room.take(self._batch_events, self._batch_bytes)
             self._sending_since_s = time.monotonic()
             try:
                 await self._send_hand()
             finally:
                 self._sending_since_s = None
-                if from_disk:
-                    await self._settle_on_disk()
-                elif self._hand:
-                    await self._put_back()
+                hand, self._hand = self._hand, []
+                await self._room.settle(hand, to_disk=bool(self._bus_trouble))
             return not self._bus_trouble
-
-    async def _take(self) -> bool:
-        """Fill the hand; True where it came from the disk. Not while a spill moves events past each other."""
-        async with self._spilling:
-            if not self._spool.waiting:
-                self._hand = self._backlog.take(self._batch_events, self._batch_bytes)
-                return False
-            reading = in_thread(self._spool.take, self._batch_events, self._batch_bytes)
-            try:
-                await seen_through(reading)
-            finally:
-                self._hand = reading.result()
-                self._count("damaged", self._spool.damage())
-            return True
 
     async def _send_hand(self) -> None:
         """Publish the hand, and keep in it what was not acknowledged."""
@@ -197,7 +174,8 @@ class Outbox:
                 return
             except EventRefused as refusal:
                 log.error("%s", refusal)
-                self._count("refused", Counter(record.event_type for record in refusal.refused))
+                for record in refusal.refused:
+                    self._dropped(record.event_type, "refused", 1)
                 self._keep(refusal.remaining, refusal.refused)
             else:
                 self._keep(())
@@ -213,32 +191,8 @@ class Outbox:
             elif id(entry.record) not in lost:
                 self._on_sent(entry.record)
 
-    async def _settle_on_disk(self) -> None:
-        hand, self._hand = self._hand, []
-        settling = in_thread(self._spool.settle, hand)
-        try:
-            await seen_through(settling)
-        finally:
-            try:
-                self._count("spool_full", settling.result())
-            except (
-                OSError
-            ) as error:  # its file is sent again at the next start, and the repeats dropped
-                self._disk_failed(error)
-
-    async def _put_back(self) -> None:
-        """To the front of the disk, where a crash does not lose them; to memory on the way out."""
-        hand, self._hand = self._hand, []
-        if not self._bus_trouble or not self._opened:
-            self._count("memory_full", self._backlog.put_back(hand))
-            return
-        async with self._spilling:
-            for kind in reversed(PRIORITY):
-                batch = [entry for entry in hand if entry.record.event_type == kind]
-                if batch:
-                    await self._store(kind, batch)
-
     async def _spill_for_ever(self) -> None:
+        """Write to disk what a bus that is down or slow leaves in memory."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SLOW_S):
@@ -248,69 +202,11 @@ class Outbox:
             if not self._spill_wanted.is_set() and not slow:
                 continue
             self._spill_wanted.clear()
-            if await self._spill():
+            if await self._room.spill():
                 await self._sleep(_SPILL_EVERY_S)
             else:
                 await self._sleep(_DISK_RETRY_S)
                 self._spill_wanted.set()
 
-    async def _spill(self) -> bool:
-        """Move what is in memory to the disk. False where the disk does not take it."""
-        async with self._spilling:
-            if not self._opened and not await self._open():
-                return False
-            for kind in reversed(PRIORITY):
-                while batch := self._backlog.take_kind(kind, self._spool.file_bytes):
-                    if not await self._store(kind, batch):
-                        return False
-            self._disk_trouble = ""
-            self._arrived.set()
-            return True
-
-    async def _store(self, kind: str, batch: list[Entry]) -> bool:
-        """Write a batch; back to memory with it where the disk does not take it."""
-        self._moving = len(batch)
-        writing = in_thread(self._spool.append, kind, batch)
-        try:
-            await seen_through(writing)
-        finally:
-            self._moving = 0
-            try:
-                self._count("spool_full", writing.result())
-            except OSError as error:
-                self._disk_failed(error)
-                self._count("memory_full", self._backlog.put_back(batch))
-                stored = False
-            else:
-                stored = True
-        return stored
-
-    async def _open(self) -> bool:
-        opening = in_thread(self._spool.open)
-        try:
-            await seen_through(opening)
-        finally:
-            try:
-                last = opening.result()
-            except OSError as error:
-                self._disk_failed(error)
-            else:
-                self._opened = True
-                self._sequence += last
-                self._backlog.shift(last)
-                self._count("damaged", self._spool.damage())
-        if self._spool.waiting:
-            log.info("%d events of an earlier run are published first", self._spool.waiting)
-        return self._opened
-
-    def _disk_failed(self, error: OSError) -> None:
-        reason = f"outbox folder: {error.strerror or error}"
-        if reason != self._disk_trouble:
-            log.error("%s; events stay in memory", reason)
-        self._disk_trouble = reason
-
-    def _count(self, cause: str, lost: Mapping[str, int]) -> None:
-        for kind, count in lost.items():
-            if count:
-                log.warning("%d %s events dropped: %s", count, kind, cause)
-                self._on_dropped(self._bus.topics.of(kind), cause, count)
+    def _dropped(self, event_type: str, cause: str, count: int) -> None:
+        self._on_dropped(self._bus.topics.of(event_type), cause, count)

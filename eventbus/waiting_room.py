@@ -1,0 +1,174 @@
+"""Where events wait for the bus: in memory, and behind one another on disk when that is wiser.
+
+Order is the order of hand-over, across both: while anything is on disk, the disk is older.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from eventbus.background import in_thread, seen_through
+from eventbus.backlog import Backlog
+from eventbus.bus import Record
+from eventbus.journal import Entry
+from eventbus.spool import Spool
+from eventbus.topics import PRIORITY
+
+log = logging.getLogger(__name__)
+
+
+class WaitingRoom:
+    """`put` belongs to the event loop's thread. on_dropped: event type, cause, how many."""
+
+    def __init__(
+        self, backlog: Backlog, spool: Spool, on_dropped: Callable[[str, str, int], None]
+    ) -> None:
+        self._backlog = backlog
+        self._spool = spool
+        self._on_dropped = on_dropped
+        self._sequence = 0
+        self._opened = False
+        self._moving = asyncio.Lock()  # while held, entries are neither here nor there
+        self._in_motion = 0
+        self._out_of_disk = False
+        self.trouble = ""  # why the disk does not take events; empty when it does
+
+    @property
+    def events(self) -> int:
+        return self._backlog.events + self._in_motion + self._spool.waiting
+
+    @property
+    def in_memory(self) -> int:
+        return self._backlog.events
+
+    @property
+    def half_full(self) -> bool:
+        """Of memory."""
+        return self._backlog.half_full
+
+    @property
+    def oldest_s(self) -> float | None:
+        """When the oldest was captured, seconds since the epoch; None where none waits."""
+        known = [at for at in (self._backlog.oldest_s, self._spool.oldest_s) if at is not None]
+        return min(known, default=None)
+
+    def put(self, record: Record) -> None:
+        self._sequence += 1
+        dropped = self._backlog.put(Entry(self._sequence, record))
+        if dropped is not None:
+            self._count("memory_full", dropped)
+
+    async def open(self) -> bool:
+        """Take the folder; what an earlier run left there comes first. False where the disk does not answer."""
+        async with self._moving:
+            return await self._open()
+
+    def close(self) -> None:
+        """Let go of the folder, for another process to take."""
+        self._spool.close()
+        self._opened = False
+
+    async def take(self, count: int, max_bytes: int) -> list[Entry]:
+        """The oldest, until `settle`; one take at a time. Cancelled, it has taken nothing."""
+        async with self._moving:
+            self._out_of_disk = self._spool.waiting > 0
+            if not self._out_of_disk:
+                return self._backlog.take(count, max_bytes)
+            taking = in_thread(self._spool.take, count, max_bytes)
+            try:
+                await seen_through(taking)
+            except asyncio.CancelledError:
+                self._spool.settle(taking.result())
+                raise
+            self._count("damaged", self._spool.damage())
+            return taking.result()
+
+    async def settle(self, remaining: list[Entry], *, to_disk: bool) -> None:
+        """End a take: `remaining` waits on, in front. to_disk: where a crash does not lose it, if it can be."""
+        if self._out_of_disk:
+            await self._settle_on_disk(remaining)
+        elif to_disk and self._opened:
+            async with self._moving:
+                for kind in reversed(PRIORITY):
+                    batch = [entry for entry in remaining if entry.record.event_type == kind]
+                    if batch:
+                        await self._store(kind, batch)
+        else:
+            self._count("memory_full", self._backlog.put_back(remaining))
+
+    async def spill(self) -> bool:
+        """Move what is in memory to the disk, the most important first. False where the disk refuses."""
+        async with self._moving:
+            if not self._opened and not await self._open():
+                return False
+            for kind in reversed(PRIORITY):
+                while batch := self._backlog.take_kind(kind, self._spool.file_bytes):
+                    if not await self._store(kind, batch):
+                        return False
+            self.trouble = ""
+            return True
+
+    def give_up(self, cause: str) -> None:
+        """Drop what is in memory, and count it."""
+        self._count(cause, self._backlog.clear())
+
+    async def _open(self) -> bool:
+        opening = in_thread(self._spool.open)
+        try:
+            await seen_through(opening)
+        finally:
+            try:
+                last = opening.result()
+            except OSError as error:
+                self._failed(error)
+            else:
+                self._opened = True
+                self._sequence += last
+                self._backlog.shift(last)
+                self._count("damaged", self._spool.damage())
+        if self._spool.waiting:
+            log.info("%d events of an earlier run are published first", self._spool.waiting)
+        return self._opened
+
+    async def _store(self, kind: str, batch: list[Entry]) -> bool:
+        """Write a batch; back to memory with it where the disk does not take it."""
+        self._in_motion = len(batch)
+        writing = in_thread(self._spool.append, kind, batch)
+        try:
+            await seen_through(writing)
+        finally:
+            self._in_motion = 0
+            try:
+                self._count("spool_full", writing.result())
+                stored = True
+            except OSError as error:
+                self._failed(error)
+                self._count("memory_full", self._backlog.put_back(batch))
+                stored = False
+        return stored
+
+    async def _settle_on_disk(self, remaining: Sequence[Entry]) -> None:
+        self._in_motion = len(remaining)
+        settling = in_thread(self._spool.settle, remaining)
+        try:
+            await seen_through(settling)
+        finally:
+            self._in_motion = 0
+            try:
+                self._count("spool_full", settling.result())
+            except (
+                OSError
+            ) as error:  # the file stays and is sent again: repeats, which have their ids
+                self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        reason = f"outbox folder: {error.strerror or error}"
+        if reason != self.trouble:
+            log.error("%s; events stay in memory", reason)
+        self.trouble = reason
+
+    def _count(self, cause: str, lost: Mapping[str, int]) -> None:
+        for kind, count in lost.items():
+            if count:
+                log.warning("%d %s events dropped: %s", count, kind, cause)
+                self._on_dropped(kind, cause, count)
