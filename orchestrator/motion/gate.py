@@ -56,7 +56,7 @@ class MotionGate:
         self._grid: _Grid | None = None
         self._background = self._anchor = np.empty(0, np.float32)
         self._anchored_s = np.empty(0, np.float64)
-        self._noise = 0.0
+        self._noise: float | None = None
         self._seen_s = 0.0
         self._moved_s = -math.inf
         self._inspected_s = 0.0
@@ -91,34 +91,43 @@ class MotionGate:
         self._background = self._grid.blocks(picture)
         self._anchor = self._background.copy()
         self._anchored_s = np.full(len(self._anchor), pts_s, np.float64)
-        self._noise = 0.0
+        self._noise = None
         self._seen_s = self._inspected_s = pts_s
 
     def _moves(self, blocks: Blocks, pts_s: float) -> bool:
         """Compare with the background, and let the background follow."""
         if not len(blocks):
             return False
-        limit = max(self._least_change, _NOISE_LIMIT * self._noise)
-        moves = self._many(blocks - self._background, limit)
+        change = blocks - self._background
+        noise = _typical(change) if self._noise is None else self._noise
+        limit = max(self._least_change, _NOISE_LIMIT * noise)
+        moves = self._many(change, limit)
         if moves:
             relit = _relight(self._background, blocks)
-            moves = self._many(blocks - relit, limit)
+            rest = blocks - relit
+            moves = self._many(rest, limit)
             if not moves:
-                self._background = relit
-        self._follow(blocks, limit, pts_s)
+                self._background, change = relit, rest
+        part = self._part(pts_s)
+        self._noise = noise + part * (_typical(change) - noise)
+        self._background += np.float32(part) * change
+        self._settle(blocks, np.abs(change) > limit, limit, pts_s)
         return moves
 
-    def _follow(self, blocks: Blocks, limit: float, pts_s: float) -> None:
+    def _part(self, pts_s: float) -> float:
+        """How far the background follows in this step, 0..1."""
         step_s = min(max(pts_s - self._seen_s, 0.0), _MAX_STEP_S)
         self._seen_s = pts_s
-        part = 1.0 - math.exp(-step_s / _ADAPT_S)
-        change = blocks - self._background
-        self._noise += part * (float(np.median(np.abs(change))) - self._noise)
-        self._background += np.float32(part) * change
+        return 1.0 - math.exp(-step_s / _ADAPT_S)
+
+    def _settle(
+        self, blocks: Blocks, changed: NDArray[np.bool_], limit: float, pts_s: float
+    ) -> None:
+        """Make background of what changed and has kept still since."""
         stirred = np.abs(blocks - self._anchor) > limit
         self._anchor[stirred] = blocks[stirred]
         self._anchored_s[stirred] = pts_s
-        settled = (np.abs(change) > limit) & (pts_s - self._anchored_s >= SETTLE_S)
+        settled = changed & (pts_s - self._anchored_s >= SETTLE_S)
         self._background[settled] = blocks[settled]
 
     def _many(self, change: Blocks, limit: float) -> bool:
@@ -145,11 +154,17 @@ class _Grid:
 
     def _sums(self, samples: NDArray[np.uint8]) -> Blocks:
         """Sum of each block, row by row; samples at the far edges that fill no block are left out."""
-        whole = samples[: self._rows * _BLOCK, : self._columns * _BLOCK]
-        down = whole.reshape(self._rows, _BLOCK, -1).sum(axis=1, dtype=np.uint16)
-        across = down.reshape(-1, _BLOCK).sum(axis=1, dtype=np.uint16)
+        rows, columns = self._rows, self._columns
+        whole = samples[: rows * _BLOCK, : columns * _BLOCK]
+        down = whole.reshape(rows, _BLOCK, columns * _BLOCK).sum(axis=1, dtype=np.uint16)
+        across = down.reshape(rows * columns, _BLOCK).sum(axis=1, dtype=np.uint16)
         sums: Blocks = across.astype(np.float32)
         return sums
+
+
+def _typical(change: Blocks) -> float:
+    """Median absolute deviation from nothing: what noise does to most blocks, whatever moves in some."""
+    return float(np.median(np.abs(change)))
 
 
 def _relight(background: Blocks, blocks: Blocks) -> Blocks:

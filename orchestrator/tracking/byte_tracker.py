@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from orchestrator.detection import Detections
 from orchestrator.track import Track, TrackUpdate
 from orchestrator.tracking.association import Floats, assign, overlap
-from orchestrator.tracking.kalman import BoxFilter, centred
+from orchestrator.tracking.kalman import BoxFilter, centred, cornered
 
 Rows = NDArray[np.intp]
 
@@ -97,7 +97,7 @@ class ByteTracker:
 
     def _associate(self, detections: Detections) -> dict[int, int]:
         """Row of each matched track -> row of its detection."""
-        boxes = detections.xyxy.astype(np.float64)
+        boxes = cornered(centred(detections.xyxy))
         sure = detections.confidence >= self._high
         confirmed = np.array([life.track_id > 0 for life in self._lives], np.bool_)
         lost = np.array([life.lost for life in self._lives], np.bool_)
@@ -177,7 +177,13 @@ class ByteTracker:
         surplus = len(self._lives) - self._max_tracks
         if surplus <= 0:
             return []
-        order = np.argsort([life.last_seen_s for life in self._lives], kind="stable")
+        # Of those seen last, newborns go first, so that nothing is shown and ended by the same frame.
+        order = np.lexsort(
+            (
+                [life.track_id > 0 for life in self._lives],
+                [life.last_seen_s for life in self._lives],
+            )
+        )
         keep = np.ones(len(self._lives), np.bool_)
         keep[order[:surplus]] = False
         return self._keep(keep)

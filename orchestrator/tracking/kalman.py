@@ -96,8 +96,7 @@ class BoxFilter:
     @property
     def xyxy(self) -> Floats:
         """Corners, (n, 4)."""
-        half = self.position[:, 2:] / 2
-        return np.concatenate((self.position[:, :2] - half, self.position[:, :2] + half), axis=1)
+        return cornered(self.position)
 
     @property
     def spread(self) -> Floats:
@@ -111,6 +110,12 @@ def centred(xyxy: NDArray[np.floating]) -> Floats:
     corners = xyxy.astype(np.float64)
     size = np.maximum(corners[:, 2:] - corners[:, :2], _LEAST_SIZE_PX)
     return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, size), axis=1)
+
+
+def cornered(boxes: Floats) -> Floats:
+    """Centre and size (n, 4) as corners."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
 
 
 def _height(boxes: Floats) -> Floats:
