@@ -186,7 +186,10 @@ class App:
         return 0.0
 
 
-def make_triton_client(settings: Settings, metrics: Metrics) -> TritonClient:
+def make_triton_client(
+    settings: Settings, metrics: Metrics, *, patient: bool = False
+) -> TritonClient:
+    """Connects on first use. patient: see `TritonClient`."""
     triton = settings.triton
     breaker = Breaker(
         triton.breaker_failures,
@@ -199,6 +202,7 @@ def make_triton_client(settings: Settings, metrics: Metrics) -> TritonClient:
         max_in_flight=triton.max_in_flight,
         breaker=breaker,
         metrics=metrics,
+        patient=patient,
     )
 
 

@@ -164,7 +164,7 @@ class Health:
         unused = ComponentHealth(healthy=True, enabled=False)
         answers = dict.fromkeys(ALWAYS_LISTED, unused)
         answers |= {name: task.result() for name, task in asked.items()}
-        cameras, system = _cameras(self._board.cameras()), _system(self._disk)
+        cameras, system = _cameras(self._board.cameras()), system_health(self._disk)
         return HealthDocument(
             status=_verdict(answers, cameras, system),
             timestamp=self._now(),
@@ -209,7 +209,7 @@ def _cameras(statuses: tuple[CameraStatus, ...]) -> CamerasHealth:
     )
 
 
-def _system(disk: Path) -> SystemHealth:
+def system_health(disk: Path) -> SystemHealth:
     memory = psutil.virtual_memory()
     # The state folder may not be made yet; its nearest parent is on the same disk.
     existing = next(

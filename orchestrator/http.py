@@ -67,7 +67,7 @@ class HttpServer:
             await web.TCPSite(runner, self._settings.host, self._settings.port).start()
         except OSError as error:
             await runner.cleanup()
-            raise _cannot_listen(self._settings, error) from error
+            raise cannot_listen(self._settings, error) from error
         self._runner = runner
         return self
 
@@ -245,7 +245,7 @@ def _packaged(name: str) -> bytes:
     return resources.files("orchestrator").joinpath("page", name).read_bytes()
 
 
-def _cannot_listen(settings: HttpSettings, error: OSError) -> SettingsError:
+def cannot_listen(settings: HttpSettings, error: OSError) -> SettingsError:
     where = f"{settings.host}:{settings.port}"
     match error.errno:
         case errno.EADDRINUSE:

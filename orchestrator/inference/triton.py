@@ -43,6 +43,7 @@ CHANNEL = [
 # What Triton says when it refuses a request that waited too long, or when the queue is full:
 # the server is well, the request is late.
 REFUSED_AS_LATE = ("timeout expired", "maximum queue size")
+ASK_AGAIN_S = 0.1
 DTYPES = {"UINT8": np.uint8, "FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 
 
@@ -85,7 +86,20 @@ class TritonClient:
         max_in_flight: int,
         breaker: Breaker,
         metrics: Metrics,
+        patient: bool = False,
     ) -> None:
+        """Prepare a client; nothing is sent yet.
+
+        Args:
+            url: host:port of Triton's gRPC endpoint.
+            timeout_s: most seconds a request may take.
+            max_in_flight: requests on their way at once.
+            breaker: holds requests back while the server is down.
+            metrics: where requests and failures are counted.
+            patient: ask again, until the deadline, when the server refuses a request as late. A
+                replay is never late, and the server's own limit cannot be raised by a request.
+        """
+        self._patient = patient
         self._client = InferenceServerClient(url, channel_args=CHANNEL)
         self._url = url
         self._timeout_s = timeout_s
@@ -135,7 +149,7 @@ class TritonClient:
         started_s = time.monotonic()
         try:
             self._breaker.admit()
-            found = await self._request(
+            found = await self._answer(
                 model, tensor, outputs, min(deadline_s, started_s + self._timeout_s)
             )
         except InferenceError as error:
@@ -144,6 +158,17 @@ class TritonClient:
         self._breaker.succeeded()
         self._metrics.inference_seconds.labels(name).observe(time.monotonic() - started_s)
         return found
+
+    async def _answer(
+        self, model: ServedModel, tensor: Array, outputs: tuple[str, ...], deadline_s: float
+    ) -> tuple[Array, ...]:
+        while True:
+            try:
+                return await self._request(model, tensor, outputs, deadline_s)
+            except InferenceStale:
+                if not self._patient or time.monotonic() + ASK_AGAIN_S >= deadline_s:
+                    raise
+                await asyncio.sleep(ASK_AGAIN_S)
 
     async def _request(
         self, model: ServedModel, tensor: Array, outputs: tuple[str, ...], deadline_s: float

@@ -163,6 +163,33 @@ async def test_a_request_that_the_server_refuses_as_late_says_nothing_against_th
     assert len(await bench.detect()) == 1
 
 
+async def test_a_patient_client_asks_again_until_its_request_is_taken(bench: Bench) -> None:
+    client = TritonClient(
+        bench.server.url,
+        timeout_s=10.0,
+        max_in_flight=2,
+        breaker=Breaker(3, 30.0, on_change=lambda is_open: None),
+        metrics=Metrics(CollectorRegistry()),
+        patient=True,
+    )
+    model = await client.describe("object_detector")
+    bench.server.refuse = (grpc.StatusCode.UNAVAILABLE, "Request timeout expired")
+    async with asyncio.TaskGroup() as tasks:
+        answer = tasks.create_task(
+            client.infer(
+                model,
+                np.zeros((1, 320, 320, 3), np.uint8),
+                ("count",),
+                deadline_s=time.monotonic() + 10,
+            )
+        )
+        await asyncio.sleep(0.3)
+        bench.server.refuse = None
+    assert answer.result()[0].tolist() == [[1]]
+    assert bench.server.requests > 1
+    await client.close()
+
+
 async def test_a_server_that_fails_again_and_again_is_left_alone_for_a_while(bench: Bench) -> None:
     bench.server.refuse = (grpc.StatusCode.UNAVAILABLE, "gone")
     for _ in range(3):

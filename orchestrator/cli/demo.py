@@ -1,0 +1,5 @@
+"""`fess demo`: placeholder until written below."""
+
+
+def demo() -> None:
+    """Watch sample clips."""

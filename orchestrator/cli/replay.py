@@ -1,0 +1,96 @@
+"""`fess replay`: a clip through the same path as a camera, on its own time."""
+
+import asyncio
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from orchestrator.camera import Camera
+from orchestrator.capture.duration import clip_duration_s
+from orchestrator.ledger import Coverage
+from orchestrator.models import ensure_models
+from orchestrator.replay import EPOCH
+from orchestrator.replay import replay as replay_clip
+from orchestrator.servers import open_servers
+from orchestrator.settings import Settings, load
+from orchestrator.telemetry import configure_logging
+
+
+def replay(
+    clip: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A video file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--events", help="File for the events; by default they are printed."),
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Also write an annotated MP4 with every inspected frame.")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.1, max=120, help="Frames a second to inspect.")] = 5.0,
+    camera_id: Annotated[
+        str | None, typer.Option(help="Camera named in the events; by default the clip's name.")
+    ] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(help="When the clip begins, UTC; its events are dated from there."),
+    ] = None,
+) -> None:
+    """Take a clip through detection, tracking and recognition, and write its events as JSON lines.
+
+    The same clip, settings and gallery give the same bytes, however often and however fast.
+    """
+    settings = load()
+    configure_logging(settings.environment, settings.log_level)
+    camera = Camera(
+        camera_id=camera_id or _camera_id(clip), url=SecretStr(str(clip)), fps=fps, pace="fast"
+    )
+    started_at = start.replace(tzinfo=EPOCH.tzinfo) if start else EPOCH
+    console = Console(stderr=True)
+    if output is None:
+        coverage = asyncio.run(
+            _replay(settings, camera, sys.stdout.buffer, video, started_at, console)
+        )
+    else:
+        part = output.with_name(f".{output.name}.part")
+        with part.open("wb") as file:
+            coverage = asyncio.run(_replay(settings, camera, file, video, started_at, console))
+        part.replace(output)
+    console.print(
+        f"{clip.name}: {coverage.decoded} frames decoded, {coverage.inspected} inspected, skipped "
+        + ", ".join(f"{count} {cause}" for cause, count in coverage.skipped.items() if count)
+    )
+
+
+async def _replay(
+    settings: Settings,
+    camera: Camera,
+    file: BinaryIO,
+    video: Path | None,
+    started_at: datetime,
+    console: Console,
+) -> Coverage:
+    await ensure_models(settings, console)
+    total_s = await asyncio.to_thread(clip_duration_s, Path(camera.url.get_secret_value()))
+    async with open_servers(settings, on_progress=console.print) as servers:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(camera.camera_id, total=total_s)
+            return await replay_clip(
+                servers.settings,
+                camera,
+                file.write,
+                video=video,
+                started_at=started_at,
+                on_progress=lambda pts_s: progress.update(task, completed=pts_s),
+            )
+
+
+def _camera_id(clip: Path) -> str:
+    """The clip's name with what a camera's name may not hold left out."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in clip.stem)
+    return kept.lstrip("_.-")[:64] or "clip"
