@@ -18,7 +18,7 @@ from orchestrator.cli.face_services import FaceModel, FaceServices, open_service
 from orchestrator.errors import GalleryError
 from orchestrator.recognition.enrolled import EnrolledPerson, folded, new_person
 from orchestrator.recognition.enrolment import Accepted, Confusable, Examination
-from orchestrator.settings import load
+from orchestrator.settings import Settings, load
 
 app = typer.Typer(
     name="faces",
@@ -74,7 +74,7 @@ def enrol(
             raise typer.BadParameter("give at least one picture or video", param_hint="FILES")
         asyncio.run(_authorize(name, authorized))
         return
-    if not asyncio.run(_enrol_all({name: files}, Wish(authorized, yes))):
+    if not asyncio.run(enrol_people(load(), {name: files}, Wish(authorized, yes))):
         raise typer.Exit(1)
 
 
@@ -87,7 +87,7 @@ def import_folder(
     yes: Yes = False,
 ) -> None:
     """Enrol many people: a folder a person, with pictures or videos in it."""
-    if not asyncio.run(_enrol_all(_people_of(folder), Wish(authorized, yes))):
+    if not asyncio.run(enrol_people(load(), _people_of(folder), Wish(authorized, yes))):
         raise typer.Exit(1)
 
 
@@ -155,11 +155,11 @@ async def _authorize(name: str, authorized: bool) -> None:
     Console().print(f"{escape(person.person_name)} is {_verdict(person)}.")
 
 
-async def _enrol_all(people: dict[str, list[Path]], wish: Wish) -> bool:
-    """True if everybody was enrolled."""
+async def enrol_people(settings: Settings, people: dict[str, list[Path]], wish: Wish) -> bool:
+    """True if everybody was enrolled; says what was taken and what was refused, and why."""
     console = Console(soft_wrap=True)
     complete = True
-    async with open_services(load(), triton=True) as services, services.model() as model:
+    async with open_services(settings, triton=True) as services, services.model() as model:
         for name, files in people.items():
             complete &= await _enrol(services, model, name, files, wish, console)
     return complete
