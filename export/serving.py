@@ -50,8 +50,9 @@ dynamic_batching {
   }
 }
 
-# A GPU where there is one, else the processor.
-instance_group [ { kind: KIND_AUTO count: 1 } ]
+# A GPU where there is one, else the processor. Two instances, never one: with a queue policy and a single
+# instance, Triton 24.10 forgets to wake its batcher and requests stand still for half a second.
+instance_group [ { kind: KIND_AUTO count: 2 } ]
 
 # Only looked at for instances on a GPU. FP32, because coordinates in FP16 are a quarter of a pixel apart.
 optimization {
