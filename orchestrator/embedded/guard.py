@@ -21,7 +21,7 @@ from typing import NoReturn
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SHARED_MEMORY = "/dev/shm"
-CHUNK = 65536
+CHUNK = 8192
 POLL_S = 1.0
 KILLED_S = 2.0
 
@@ -61,16 +61,12 @@ class Guard:
 
     def run(self) -> int:
         """Return the server's exit code; 128 + n when signal n ended it."""
-        wake_read, wake_write = os.pipe()
-        os.set_blocking(wake_write, False)
-        signal.set_wakeup_fd(wake_write)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, self._on_signal)
         _prctl(PR_SET_CHILD_SUBREAPER, 1)  # what the server leaves behind becomes ours to end
         self._remove_shared_memory()  # of a run whose guard was killed, too
         output, server_output = os.pipe()
         self._server = self._start(server_output)
         os.close(server_output)
+        wake_read = self._heed_signals()  # only now: the server is to have none of our handlers
         self._tell(f"{self._server}\n")
         with selectors.PollSelector() as selector:
             for fd in (0, wake_read, output):
@@ -79,12 +75,24 @@ class Guard:
             self._end(selector, output)
         return 0 if self._exit_code is None else self._exit_code
 
+    def _heed_signals(self) -> int:
+        """Returns what becomes readable when a signal comes."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, self._on_signal)
+        return wake_read
+
     def _start(self, output: int) -> int:
+        guard = os.getpid()
         pid = os.fork()
         if pid:
             return pid
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this guard itself be killed
+        if os.getppid() != guard:
+            os._exit(127)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.dup2(output, 1)
@@ -98,6 +106,7 @@ class Guard:
             os._exit(127)
 
     def _watch(self, selector: selectors.BaseSelector, output: int) -> None:
+        self._reap()
         while self._exit_code is None and not self._stop_asked and os.getppid() == self._parent:
             self._turn(selector, output, POLL_S)
             self._reap()
@@ -116,10 +125,14 @@ class Guard:
             for pid in _children():
                 self._signal(pid, signal.SIGKILL)
             self._turn(selector, output, 0.02)
+        while self._turn(selector, output, 0.0):
+            pass  # its last words
         self._remove_shared_memory()
 
-    def _turn(self, selector: selectors.BaseSelector, output: int, timeout_s: float) -> None:
-        for key, _ in selector.select(timeout_s):
+    def _turn(self, selector: selectors.BaseSelector, output: int, timeout_s: float) -> bool:
+        """Wait for news and take them in; tell whether there were any."""
+        events = selector.select(timeout_s)
+        for key, _ in events:
             data = os.read(key.fd, CHUNK)
             if key.fd == output:
                 self._log.write(data)
@@ -127,6 +140,7 @@ class Guard:
                 self._stop_asked = True
             if not data:
                 selector.unregister(key.fd)
+        return bool(events)
 
     def _reap(self) -> bool:
         """Collect what has ended; tell whether anything is left."""

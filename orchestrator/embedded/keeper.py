@@ -44,7 +44,9 @@ class Kind(Protocol):
         """Raises ServerError if it answers, but will never be ready."""
         ...
 
-    async def is_alive(self, endpoint: Endpoint) -> bool: ...
+    async def is_alive(self, endpoint: Endpoint) -> bool:
+        """Raises ServerError with the cause if it answers, but cannot do its work any more."""
+        ...
 
     def progress(self, line: str) -> str | None:
         """What a line of the server's log means to somebody who waits."""
@@ -155,14 +157,19 @@ class Keeper:
 
     async def _until_lost(self) -> str:
         misses = 0
+        cause = "does not answer"
         while misses < self._patience.misses:
             code = await self._ended_within(self._patience.check_interval_s)
             if code is not None:
                 return f"ended with exit code {code}"
-            misses = 0 if await self._kind.is_alive(self.endpoint) else misses + 1
+            try:
+                misses = 0 if await self._kind.is_alive(self.endpoint) else misses + 1
+            except ServerError as error:
+                cause = str(error)
+                break
         if self._process is not None:
             self._process.kill()
-        return "does not answer"
+        return cause
 
     async def _ended_within(self, seconds: float) -> int | None:
         if self._process is None:

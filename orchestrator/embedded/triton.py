@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Never, Self
 
 import aiohttp
+import psutil
 
 from orchestrator.embedded.claim import Endpoint
 from orchestrator.embedded.guarded import Launch
@@ -99,6 +100,7 @@ class TritonKind:
         self._repository = repository
         self._backends = folder / "backends"
         self._device = device
+        self._backend_processes: list[psutil.Process] = []
         self._shm_prefix = shared_memory_prefix(folder.parent)
 
     @property
@@ -152,10 +154,11 @@ class TritonKind:
             async with aiohttp.ClientSession(timeout=ANSWER) as session:
                 async with session.get(f"{url}/health/ready") as answer:
                     if answer.status == 200:
+                        self._backend_processes = psutil.Process(endpoint.pid).children()
                         return True
                 async with session.post(f"{url}/repository/index") as answer:
                     models = json.loads(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except (aiohttp.ClientError, TimeoutError, ValueError, psutil.NoSuchProcess):
             return False
         failed = [
             f"{model['name']}: {model.get('reason', '')}"
@@ -167,6 +170,9 @@ class TritonKind:
         return False
 
     async def is_alive(self, endpoint: Endpoint) -> bool:
+        """Raises ServerError once a backend process is gone: Triton goes on, calls itself ready, and fails."""
+        if not all(_runs(process) for process in self._backend_processes):
+            raise ServerError("lost the backend process of a model")
         url = f"http://{ADDRESS}:{endpoint.ports[1]}/v2/health/live"
         try:
             async with aiohttp.ClientSession(timeout=ANSWER) as session, session.get(url) as answer:
@@ -177,6 +183,13 @@ class TritonKind:
     def progress(self, line: str) -> str | None:
         loaded = LOADED.search(line)
         return f"{loaded[1]} is loaded" if loaded else None
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def shared_memory_prefix(state_dir: Path) -> str:
