@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -96,6 +97,17 @@ def from_environment(variables: Iterable[Variable], environ: Mapping[str, str]) 
         for variable in variables
         if environ.get(variable.name) and not SERVICE_LINK.match(environ[variable.name])
     }
+
+
+def misspelt(variables: Iterable[Variable], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables that nothing reads and that are almost a setting's name, each with that name."""
+    known = [*(variable.name for variable in variables), *LOADER_VARIABLES]
+    found = []
+    for name in sorted(environ.keys() - set(known) - FOREIGN):
+        close = get_close_matches(name, known, n=1, cutoff=0.9)
+        if close and not SERVICE_LINK.match(environ[name]):
+            found.append((name, close[0]))
+    return found
 
 
 def from_dotenv(variables: Iterable[Variable], path: Path) -> Reading:

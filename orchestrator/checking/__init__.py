@@ -1,0 +1,1 @@
+"""Tries every dependency and camera, and says what to mend."""

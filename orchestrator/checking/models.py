@@ -1,0 +1,80 @@
+"""The model files that the embedded Triton would serve: present, undamaged, and the ones the manifest knows."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from export.manifest import load
+from orchestrator.checking.finding import Finding
+from orchestrator.errors import ModelError
+from orchestrator.settings import Settings
+
+FETCH = "run `fess models fetch`"
+
+
+def wanted(settings: Settings) -> tuple[str, ...]:
+    """The folders of the model repository that the settings name."""
+    faces = settings.faces
+    more = (faces.detector_model, faces.embedder_model) if faces.enabled else ()
+    return (settings.detector.model, *more)
+
+
+def model_files(settings: Settings) -> list[Finding]:
+    repository = settings.triton.model_repository
+    try:
+        digests = {model.sha256: model.title for model in load().models if model.sha256}
+    except ModelError as error:
+        return [Finding.of_error("models", error)]
+    found = [_model(repository / name, digests) for name in wanted(settings)]
+    labels = _labels(settings)
+    return [*found, *([labels] if labels else [])]
+
+
+def embedder_source(settings: Settings) -> str | None:
+    """Digest of the weights whose faces can be matched, where the model repository is at hand."""
+    folder = settings.triton.model_repository / settings.faces.embedder_model
+    notes = sorted(folder.glob("*/provenance.json"))
+    try:
+        return str(json.loads(notes[-1].read_bytes())["source_sha256"]) if notes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # told beside the model
+
+
+def _model(folder: Path, known: dict[str, str]) -> Finding:
+    part = f"model {folder.name}"
+    if not (folder / "config.pbtxt").is_file():
+        return Finding.failed(part, f"{folder} has no config.pbtxt", FETCH)
+    versions = [each for each in folder.iterdir() if each.name.isdigit()]
+    files = [each / "model.onnx" for each in versions if (each / "model.onnx").is_file()]
+    if not files:
+        return Finding.failed(part, f"{folder} holds no model.onnx", FETCH)
+    file = max(files, key=lambda each: int(each.parent.name))
+    try:
+        note = json.loads(file.with_name("provenance.json").read_bytes())
+        expected, source = str(note["result_sha256"]), str(note["source_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        what = f"nothing says where {file} comes from"
+        return Finding.warning(part, what, f"{FETCH}, which writes provenance.json beside it")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        return Finding.failed(part, f"{file} is damaged: its digest is not the noted one", FETCH)
+    if source not in known:
+        what = f"{file} is undamaged; its source {source[:12]}… is not in the manifest"
+        return Finding.warning(part, what, "nothing, if these weights are yours")
+    return Finding.ok(part, f"{known[source]}, undamaged")
+
+
+def _labels(settings: Settings) -> Finding | None:
+    """DETECTOR_CLASSES must be labels of the model."""
+    if not settings.detector.classes:
+        return None
+    file = settings.triton.model_repository / settings.detector.model / "labels.txt"
+    try:
+        labels = file.read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return None  # told above: the model is not there
+    unknown = [name for name in settings.detector.classes if name not in labels]
+    if not unknown:
+        return Finding.ok("classes", ", ".join(settings.detector.classes))
+    what = f"the detector has no class {', '.join(unknown)}"
+    there = ", ".join(filter(None, labels[:20]))
+    return Finding.failed("classes", what, f"set DETECTOR_CLASSES to some of: {there}")
