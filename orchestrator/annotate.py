@@ -57,7 +57,7 @@ def draw(view: View, width: int) -> NDArray[np.uint8]:
     # fromarray may share the picture's pixels, which are not ours to write to.
     image = image.copy()
     canvas = ImageDraw.Draw(image, "RGBA")
-    text_px = max(11, round(wide / 60))
+    text_px = max(12, round(wide / 42))  # still legible where the page shows the picture small
     font = _font(text_px)
     scale = np.array((wide / picture.width, high / picture.height) * 2, np.float32)
     # People last, so that their labels lie on top.
@@ -104,7 +104,7 @@ def _draw_mark(
     x1, x2 = sorted((left, right))
     y1, y2 = sorted((top, bottom))
     style = STYLES[mark.kind]
-    line_px = max(2, round(wide / 400))
+    line_px = max(2, round(wide / 260))
     # A dark seam keeps a bright box visible before a bright wall.
     canvas.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0, 130), width=line_px + 2)
     if style.dashed:

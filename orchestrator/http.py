@@ -213,14 +213,15 @@ class HttpServer:
     async def _send_pictures(self, camera_id: str, response: web.StreamResponse) -> NoReturn:
         """Send each view that the client is quick enough for."""
         number = 0
-        # The boundary follows its picture at once: browsers show a part when they see its end.
-        await response.write(f"--{BOUNDARY}\r\n".encode())
+        # The head of the next part follows each picture at once, and so tells no length: browsers show a
+        # picture when the part after it begins, and that may be long in coming.
+        head = f"--{BOUNDARY}\r\nContent-Type: {JPEG_TYPE}\r\n\r\n".encode()
+        await response.write(head)
         while True:
             number, jpeg = await self._pictures.next_jpeg(camera_id, number)
             sent_s = time.monotonic()
-            head = f"Content-Type: {JPEG_TYPE}\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             async with asyncio.timeout(STREAM_PATIENCE_S):
-                await response.write(head.encode() + jpeg + f"\r\n--{BOUNDARY}\r\n".encode())
+                await response.write(jpeg + b"\r\n" + head)
             await asyncio.sleep(max(0.0, sent_s + STREAM_INTERVAL_S - time.monotonic()))
 
     def _known(self, request: web.Request) -> str:

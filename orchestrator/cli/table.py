@@ -1,0 +1,208 @@
+"""The state of every camera as a table on the terminal: live in `fess run`, once in `fess status`."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from eventbus.events import AlertEvent, Event, FaceRecognitionEvent
+from orchestrator.board import Board, CameraStatus
+from orchestrator.camera import CameraState
+from orchestrator.errors import FessError, SettingsError
+from orchestrator.health import Health, HealthDocument
+from orchestrator.ledger import Coverage
+from orchestrator.sentence import sentence
+from orchestrator.telemetry import scrub
+
+EVENTS_SHOWN = 8
+ANSWER_TIMEOUT_S = 10.0
+
+STATE_STYLES = {
+    CameraState.ONLINE: "green",
+    CameraState.CONNECTING: "yellow",
+    CameraState.OFFLINE: "bold red",
+    CameraState.ENDED: "dim",
+}
+HEALTH_STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStatus:
+    """What a running process says of itself over HTTP."""
+
+    cameras: tuple[CameraStatus, ...]
+    events: tuple[Event, ...]
+    health: HealthDocument
+
+
+class _CamerasAnswer(BaseModel):
+    cameras: tuple[CameraStatus, ...]
+
+
+class _EventAnswer(BaseModel):
+    event: Event
+
+
+class _EventsAnswer(BaseModel):
+    events: tuple[_EventAnswer, ...]
+
+
+def table(
+    statuses: Sequence[CameraStatus],
+    events: Sequence[Event],
+    health: HealthDocument | None = None,
+) -> RenderableType:
+    """Everything on one screen; events are given newest first."""
+    parts: list[RenderableType] = []
+    if health is not None:
+        parts.append(_health_line(health))
+    parts.append(_camera_table(statuses))
+    if events:
+        parts.append(_event_table(events[:EVENTS_SHOWN]))
+    return Group(*parts)
+
+
+async def live_table(
+    board: Board, console: Console, health: Health | None = None, *, interval_s: float = 0.5
+) -> NoReturn:
+    """Show the table until cancelled, below whatever else is printed to the console."""
+    with Live(console=console, auto_refresh=False) as live:
+        try:
+            while True:
+                report = await health.report() if health is not None else None
+                shown = table(board.cameras(), board.events(EVENTS_SHOWN, motion=False), report)
+                live.update(shown, refresh=True)
+                await asyncio.sleep(interval_s)
+        finally:
+            live.update(table(board.cameras(), board.events(EVENTS_SHOWN, motion=False)))
+
+
+async def fetch_status(url: str, token: str | None) -> RemoteStatus:
+    """Ask a running process, whose address is that of its page.
+
+    Raises SettingsError for a wrong token, FessError where nothing answers or something else does.
+    """
+    root = url.rstrip("/")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as client:
+            return RemoteStatus(
+                _CamerasAnswer.model_validate_json(
+                    await _read(client, f"{root}/api/cameras")
+                ).cameras,
+                tuple(
+                    answer.event
+                    for answer in _EventsAnswer.model_validate_json(
+                        await _read(client, f"{root}/api/events?motion=0")
+                    ).events
+                ),
+                HealthDocument.model_validate_json(await _read(client, f"{root}/health")),
+            )
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise FessError(
+                f"{url} answers, but not as FESS does: is another program there?"
+            ) from error
+        reason = scrub(str(error)) or f"no answer within {ANSWER_TIMEOUT_S:g} s"
+        raise FessError(f"nothing answers at {url} ({reason}): is `fess run` running?") from error
+
+
+async def _read(client: aiohttp.ClientSession, url: str) -> bytes:
+    async with client.get(url, allow_redirects=False) as response:
+        if response.status == 401:
+            raise SettingsError(
+                f"{url} asks for a token: set HTTP_TOKEN to the one it was started with"
+            )
+        return await response.read()
+
+
+def _camera_table(statuses: Sequence[CameraStatus]) -> Table:
+    shown = Table(expand=True, header_style="bold", border_style="dim")
+    for name in ("Camera", "State"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("fps", "p50 / p95", "Decoded", "Inspected"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("Skipped", ratio=2)
+    shown.add_column("In front of it", ratio=1)
+    for status in statuses:
+        state = Text(status.state.value, STATE_STYLES[status.state])
+        if status.detail and status.state is not CameraState.ONLINE:
+            state.append(f" {scrub(status.detail)}", "dim")
+        shown.add_row(
+            Text(status.camera_id, "bold"),
+            state,
+            f"{status.fps:.1f}",
+            _latencies(status),
+            f"{status.coverage.decoded:,}",
+            f"{status.coverage.inspected:,}",
+            _skipped(status.coverage),
+            _people(status),
+        )
+    if not statuses:
+        shown.add_row(Text("no camera yet", "dim"))
+    return shown
+
+
+def _latencies(status: CameraStatus) -> str:
+    if status.latency_p50_s is None or status.latency_p95_s is None:
+        return "-"
+    return f"{status.latency_p50_s * 1000:.0f} / {status.latency_p95_s * 1000:.0f} ms"
+
+
+def _skipped(coverage: Coverage) -> Text:
+    shown = Text()
+    for cause, count in coverage.skipped.items():
+        if count:
+            shown.append(f"{cause.value.replace('_', ' ')} ", "dim").append(f"{count:,}  ")
+    return shown or Text("-", "dim")
+
+
+def _people(status: CameraStatus) -> Text:
+    unnamed = status.persons - len(status.names)
+    words = list(status.names)
+    if unnamed > 0:
+        words.append(f"{unnamed} {'other' if words else 'person'}{'s' if unnamed > 1 else ''}")
+    return Text(", ".join(words) or "-", "" if words else "dim")
+
+
+def _event_table(events: Sequence[Event]) -> Table:
+    shown = Table(box=None, show_header=False, padding=(0, 1))
+    for event in events:
+        moment = event.timestamp.astimezone().strftime("%H:%M:%S")
+        words = Text(scrub(sentence(event)), _event_style(event))
+        shown.add_row(Text(moment, "dim"), event.camera_id, words)
+    return shown
+
+
+def _event_style(event: Event) -> str:
+    match event:
+        case AlertEvent():
+            return "bold red" if event.alert_level == "CRITICAL" else "yellow"
+        case FaceRecognitionEvent(is_authorized=True):
+            return "green"
+        case FaceRecognitionEvent():
+            return "yellow"
+        case _:
+            return ""
+
+
+def _health_line(health: HealthDocument) -> Text:
+    components = health.components
+    line = Text(health.status, HEALTH_STYLES[health.status])
+    parts = {"triton": components.triton, "redis": components.redis, "kafka": components.kafka}
+    for name, part in (parts | (components.model_extra or {})).items():
+        if part.enabled:
+            line.append(f"  {name} ", "dim")
+            latency = f"{part.latency_ms:.1f} ms" if part.latency_ms is not None else "ok"
+            line.append(latency if part.healthy else "down", "" if part.healthy else "bold red")
+    system = components.system
+    line.append(f"  cpu {system.cpu_percent:.0f} %  memory {system.memory_percent:.0f} %", "dim")
+    return line.append(f"  disk {system.disk_free_gb:.0f} GB free", "dim")
