@@ -12,7 +12,9 @@ from orchestrator.errors import ServerError
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
 # The bindings come with the system's own Python, not with the virtual environment.
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-PROBE = 'import gi; gi.require_version("GstRtspServer", "1.0"); from gi.repository import GstRtspServer'
+PROBE = (
+    'import gi; gi.require_version("GstRtspServer", "1.0"); from gi.repository import GstRtspServer'
+)
 MEND = "apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gstreamer1.0-libav"
 START_S = 20.0
 
