@@ -2,7 +2,7 @@
 
 store/<file>            verified
 store/.<file>.part      what has come so far; the next attempt asks for the rest of it
-store/.<file>.lock      held while one process fetches the file
+store/.lock             held while one process fetches
 """
 
 import asyncio
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 18
 ATTEMPTS = 3
+PAUSE_S = 0.5
 LARGEST_BYTES = 2**31 - 1
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=30.0)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -72,18 +73,25 @@ async def fetch(
     Raises:
         ModelError: for the first file that cannot be had, with its name, address and the mend.
     """
-    store.mkdir(parents=True, exist_ok=True)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{store}: cannot be made: {error.strerror}") from error
     missing = [item for item in items if not _verified(store / item.file, item)]
     if missing:
         with _progress(console) as progress:
             async with aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session:
-                for item in missing:
-                    console.print(f"{item.file}  licence {item.licence}  {item.homepage}")
-                    task = progress.add_task(item.file, total=item.size)
-                    meter = Meter(progress, task)
-                    async with _alone(store / f".{item.file}.lock"):
+                async with _alone(store / ".lock"):
+                    for item in missing:
+                        meter = _announced(item, progress)
                         await _bring(item, store, mirror, mend, session, meter)
     return tuple(store / item.file for item in items)
+
+
+def _announced(item: Download, progress: Progress) -> Meter:
+    words = f"{item.file}  licence {item.licence}  {item.homepage}"
+    progress.console.print(words, soft_wrap=True, highlight=False)
+    return Meter(progress, progress.add_task(item.file, total=item.size))
 
 
 async def _bring(
@@ -181,7 +189,8 @@ async def _from_source(
     item: Download, source: Source, partial: Path, session: aiohttp.ClientSession, meter: Meter
 ) -> None:
     reason = ""
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
+        await asyncio.sleep(attempt * PAUSE_S)
         resumed = partial.exists() and partial.stat().st_size > 0
         try:
             await _transfer(item, source.url, partial, session, meter)
@@ -242,7 +251,7 @@ async def _receive(
 
 @asynccontextmanager
 async def _alone(path: Path) -> AsyncIterator[None]:
-    """Wait until no other process fetches the same file."""
+    """Wait until no other process fetches into the same store."""
     with path.open("wb") as lock:
         while not _locked(lock):  # noqa: ASYNC110  # the kernel tells nobody when a lock is free
             await asyncio.sleep(0.2)

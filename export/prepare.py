@@ -1,7 +1,6 @@
 """A public ONNX file becomes `model_repository/<slot>/<version>/model.onnx`, with a note of where it came from."""
 
 import hashlib
-import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,38 +60,40 @@ def prepare(source: Path, model: Model, repository: Path) -> Prepared:
     edited = edit(source, model)
     content = edited.SerializeToString(deterministic=True)
     folder = repository / model.slot
-    target = folder / model.version / "model.onnx"
+    file = target(model, repository)
     digest = hashlib.sha256(content).hexdigest()
     configure(model, edited, folder)
-    note = target.with_name("provenance.json")
+    note = file.with_name("provenance.json")
     # The note goes first: a note whose digest does not fit is made anew, a model without one is not trusted.
     atomic.write(note, _provenance(model, digest).model_dump_json(indent=2).encode() + b"\n")
-    atomic.write(target, content)
-    return Prepared(target, digest, changed=True)
+    atomic.write(file, content)
+    return Prepared(file, digest, changed=True)
+
+
+def target(model: Model, repository: Path) -> Path:
+    return repository / model.slot / model.version / "model.onnx"
 
 
 def up_to_date(model: Model, repository: Path) -> Prepared | None:
     """What an earlier run left, if it was made from this source by this recipe and is undamaged."""
-    target = repository / model.slot / model.version / "model.onnx"
-    note = provenance(target)
+    file = target(model, repository)
+    note = provenance(file)
     if note is None or (note.source_sha256, note.recipe) != (model.sha256, RECIPE):
         return None
     if not _configured(model, repository / model.slot):
         return None
     try:
-        digest = hashlib.sha256(gate.read(target)).hexdigest()
+        digest = hashlib.sha256(gate.read(file)).hexdigest()
     except ModelError:
         return None
-    return Prepared(target, digest, changed=False) if digest == note.result_sha256 else None
+    return Prepared(file, digest, changed=False) if digest == note.result_sha256 else None
 
 
-def provenance(target: Path) -> Provenance | None:
+def provenance(file: Path) -> Provenance | None:
     """The note beside a prepared model, or None where there is no readable one."""
     try:
-        return Provenance.model_validate(
-            json.loads(target.with_name("provenance.json").read_bytes())
-        )
-    except (OSError, ValueError, ValidationError):
+        return Provenance.model_validate_json(file.with_name("provenance.json").read_bytes())
+    except (OSError, ValidationError):
         return None
 
 
