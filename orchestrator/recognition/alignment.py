@@ -38,11 +38,13 @@ def similarity_transform(
     Raises:
         ValueError: the points coincide or are not finite, so that there is no such transform.
     """
+    if not np.all(np.isfinite(source)):
+        raise ValueError("the landmarks coincide or are not finite")
     z = _complex(source)
     w = _complex(target)
     z_mean, w_mean = z.mean(), w.mean()
     spread = float(np.sum(np.abs(z - z_mean) ** 2))
-    if not math.isfinite(spread) or spread < 1e-9:
+    if spread < 1e-9:
         raise ValueError("the landmarks coincide or are not finite")
     a = complex(np.sum(np.conj(z - z_mean) * (w - w_mean)) / spread)
     if abs(a) < 1e-12:

@@ -125,14 +125,22 @@ class Examiner:
         return await self._accept(sample, faces)
 
     async def video(self, samples: AsyncIterable[Sample]) -> Examination:
-        """The best few faces of a video, unlike each other. Raises InferenceError."""
+        """The best few faces of a video, unlike each other; one refusal a kind of reason. Raises InferenceError."""
         accepted: list[Accepted] = []
-        refused: list[Refused] = []
+        reasons: dict[str, list[Refused]] = {}
         async for sample in samples:
             try:
                 accepted.append(await self.still(sample))
             except EnrolmentRefused as error:
-                refused.append(Refused(sample.label, _reason(error, sample.label)))
+                reason = str(error).removeprefix(f"{sample.label}: ")
+                kind = reason.partition(":")[0]
+                reasons.setdefault(kind, []).append(Refused(sample.label, reason))
+        refused = [
+            Refused(same[0].label, same[0].reason)
+            if len(same) == 1
+            else Refused(same[0].label, f"{same[0].reason} (and in {len(same) - 1} more frames)")
+            for same in reasons.values()
+        ]
         accepted.sort(key=lambda face: -face.quality.score)
         kept: list[Accepted] = []
         for face in accepted:
@@ -274,7 +282,3 @@ def _tiles(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
     across, down = width * 2 // 3, height * 2 // 3
     lefts, tops = (0, width // 6, width - across), (0, height // 6, height - down)
     return tuple((left, top, left + across, top + down) for top in tops for left in lefts)
-
-
-def _reason(error: EnrolmentRefused, label: str) -> str:
-    return str(error).removeprefix(f"{label}: ")

@@ -4,24 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pytest
 from numpy.typing import NDArray
 
 from orchestrator.face import Faces
 from orchestrator.inference.letterbox import letterbox_region
 from orchestrator.picture import Picture
 from orchestrator.ports import ModelVersion
-from tests.servers.require import lacking
 
-REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 THRESHOLD = 0.55  # model_repository/face_embedder/config.pbtxt
 
 
 class LocalFaceDetector:
     model = ModelVersion("face_detector", "1", "d" * 64)
 
-    def __init__(self) -> None:
-        self._session = session("face_detector")
+    def __init__(self, repository: Path) -> None:
+        self._session = session(repository / "face_detector" / "1" / "model.onnx")
         self.looks = 0
 
     async def detect(
@@ -44,8 +41,8 @@ class LocalFaceEmbedder:
     model = ModelVersion("face_embedder", "1", "e" * 64)
     dimension = 128
 
-    def __init__(self) -> None:
-        self._session = session("face_embedder")
+    def __init__(self, repository: Path) -> None:
+        self._session = session(repository / "face_embedder" / "1" / "model.onnx")
         self.batches: list[int] = []
 
     async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> NDArray[np.float32]:
@@ -54,21 +51,8 @@ class LocalFaceEmbedder:
         return embeddings
 
 
-def session(model: str) -> onnxruntime.InferenceSession:
-    path = REPOSITORY / model / "1" / "model.onnx"
-    if not path.is_file():
-        lacking("models", f"{path} is missing; run `fess models fetch`")
+def session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-@pytest.fixture(scope="session")
-def detector() -> LocalFaceDetector:
-    return LocalFaceDetector()
-
-
-@pytest.fixture(scope="session")
-def embedder() -> LocalFaceEmbedder:
-    return LocalFaceEmbedder()
