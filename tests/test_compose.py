@@ -112,8 +112,9 @@ def docker_compose(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     ):
         pytest.skip("docker compose is not here")  # no part of the system: never required
     return subprocess.run(
-        [docker, "compose", "-f", COMPOSE, "-f", GPU, "config", "--quiet"],
-        env={"PATH": os.environ["PATH"], **environ},
+        [docker, "compose", "--env-file", os.devnull]
+        + ["-f", str(COMPOSE), "-f", str(GPU), "config", "--quiet"],
+        env={name: os.environ[name] for name in os.environ.keys() - SECRETS} | environ,
         capture_output=True,
         text=True,
         check=False,
