@@ -111,9 +111,9 @@ def docker_compose(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
         or subprocess.run([docker, "compose", "version"], capture_output=True).returncode
     ):
         pytest.skip("docker compose is not here")  # no part of the system: never required
+    files = ["-f", str(COMPOSE), "-f", str(GPU)]
     return subprocess.run(
-        [docker, "compose", "--env-file", os.devnull]
-        + ["-f", str(COMPOSE), "-f", str(GPU), "config", "--quiet"],
+        [docker, "compose", "--env-file", os.devnull, *files, "config", "--quiet"],
         env={name: os.environ[name] for name in os.environ.keys() - SECRETS} | environ,
         capture_output=True,
         text=True,
