@@ -8,11 +8,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from export.install import Places, ensure_clips, ensure_models, wanted
+from export.install import ensure_clips, ensure_models, wanted
 from export.manifest import Download, Model, load
 from export.prepare import prepare, up_to_date
 from orchestrator.errors import ModelError
-from orchestrator.settings import Settings
+from orchestrator.models import clip_places, model_places
 from orchestrator.settings import load as load_settings
 
 app = typer.Typer(
@@ -84,18 +84,6 @@ def list_models() -> None:
             _yes(prepared),
         )
     Console().print(table)
-
-
-def model_places(settings: Settings) -> Places:
-    return Places(
-        settings.triton.model_repository, settings.state_dir / "models", settings.models_mirror
-    )
-
-
-def clip_places(settings: Settings) -> Places:
-    return Places(
-        settings.triton.model_repository, settings.state_dir / "clips", settings.videos_mirror
-    )
 
 
 def _size(item: Download | Model) -> str:
