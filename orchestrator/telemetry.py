@@ -36,6 +36,7 @@ _AUTHORIZATION = re.compile(
     r"(authorization[\"']?\s*[:=]\s*[\"']?|\b(?=bearer\s))((?:bearer|basic|digest)\s+)?[^\s,\"']+",
     re.IGNORECASE,
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 _PLAIN_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 # Chatty at INFO about things that our own lines already say.
 _QUIET = ("aiohttp", "aiokafka", "asyncio", "PIL", "redis", "urllib3")
@@ -48,11 +49,16 @@ def scrub(text: str) -> str:
     return _ASSIGNMENT.sub(rf"\1{HIDDEN}", text)
 
 
+def printable(text: str) -> str:
+    """The text without control characters, which could move a terminal's cursor or change its title."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 class ScrubbingFormatter(logging.Formatter):
     """One line for people, exceptions included."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return scrub(super().format(record))
+        return printable(scrub(super().format(record)))
 
 
 class JsonFormatter(logging.Formatter):

@@ -146,6 +146,13 @@ def test_on_a_terminal_lines_go_to_the_console_that_shows_the_table() -> None:
     assert "[bold]" in stream.getvalue()
 
 
+def test_what_came_from_elsewhere_cannot_steer_the_terminal() -> None:
+    stream = io.StringIO()
+    configure_logging("development", "INFO", stream=stream)
+    logging.getLogger("x").info("server said %s", "\x1b]0;taken\x07\x1b[2J\rfine")
+    assert not set("\x1b\x07\r") & set(stream.getvalue())
+
+
 def test_configuring_again_leaves_one_handler() -> None:
     for _ in range(3):
         configure_logging("production", "INFO", stream=io.StringIO())

@@ -1,13 +1,14 @@
 """The state of every camera as a table on the terminal: live in `fess run`, once in `fess status`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
-from rich.console import Console, Group, RenderableType
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -17,12 +18,13 @@ from orchestrator.board import Board, CameraStatus
 from orchestrator.camera import CameraState
 from orchestrator.errors import FessError, SettingsError
 from orchestrator.health import Health, HealthDocument
-from orchestrator.ledger import Coverage
+from orchestrator.ledger import Skip
 from orchestrator.sentence import sentence
-from orchestrator.telemetry import scrub
+from orchestrator.telemetry import printable, scrub
 
 EVENTS_SHOWN = 8
 ANSWER_TIMEOUT_S = 10.0
+ONE_TABLE_WIDTH = 130
 
 STATE_STYLES = {
     CameraState.ONLINE: "green",
@@ -54,6 +56,13 @@ class _EventsAnswer(BaseModel):
     events: tuple[_EventAnswer, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    cell: Callable[[CameraStatus], Text | str]
+    justify: Literal["left", "right"] = "right"
+
+
 def table(
     statuses: Sequence[CameraStatus],
     events: Sequence[Event],
@@ -63,7 +72,7 @@ def table(
     parts: list[RenderableType] = []
     if health is not None:
         parts.append(_health_line(health))
-    parts.append(_camera_table(statuses))
+    parts.append(_Cameras(statuses))
     if events:
         parts.append(_event_table(events[:EVENTS_SHOWN]))
     return Group(*parts)
@@ -74,14 +83,11 @@ async def live_table(
 ) -> NoReturn:
     """Show the table until cancelled, below whatever else is printed to the console."""
     with Live(console=console, auto_refresh=False) as live:
-        try:
-            while True:
-                report = await health.report() if health is not None else None
-                shown = table(board.cameras(), board.events(EVENTS_SHOWN, motion=False), report)
-                live.update(shown, refresh=True)
-                await asyncio.sleep(interval_s)
-        finally:
-            live.update(table(board.cameras(), board.events(EVENTS_SHOWN, motion=False)))
+        while True:
+            report = await health.report() if health is not None else None
+            shown = table(board.cameras(), board.events(EVENTS_SHOWN, motion=False), report)
+            live.update(shown, refresh=True)
+            await asyncio.sleep(interval_s)
 
 
 async def fetch_status(url: str, token: str | None) -> RemoteStatus:
@@ -124,31 +130,34 @@ async def _read(client: aiohttp.ClientSession, url: str) -> bytes:
         return await response.read()
 
 
-def _camera_table(statuses: Sequence[CameraStatus]) -> Table:
-    shown = Table(expand=True, header_style="bold", border_style="dim")
-    for name in ("Camera", "State"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("fps", "p50 / p95", "Decoded", "Inspected"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("Skipped", ratio=2)
-    shown.add_column("In front of it", ratio=1)
+@dataclass(frozen=True, slots=True)
+class _Cameras:
+    """One table where it fits, else two: how the cameras are, and what became of their frames."""
+
+    statuses: Sequence[CameraStatus]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.statuses:
+            yield Text("no camera yet", "dim")
+        elif options.max_width >= ONE_TABLE_WIDTH:
+            yield _grid(self.statuses, [*STATE_COLUMNS, *FRAME_COLUMNS, PEOPLE_COLUMN])
+        else:
+            yield _grid(self.statuses, [*STATE_COLUMNS, PEOPLE_COLUMN])
+            yield _grid(self.statuses, FRAME_COLUMNS)
+
+
+def _grid(statuses: Sequence[CameraStatus], columns: Sequence[_Column]) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1), pad_edge=False)
+    shown.add_column("Camera", no_wrap=True, style="bold", max_width=24)
+    for column in columns:
+        shown.add_column(column.title, justify=column.justify, no_wrap=column is not PEOPLE_COLUMN)
     for status in statuses:
-        state = Text(status.state.value, STATE_STYLES[status.state])
-        if status.detail and status.state is not CameraState.ONLINE:
-            state.append(f" {scrub(status.detail)}", "dim")
-        shown.add_row(
-            Text(status.camera_id, "bold"),
-            state,
-            f"{status.fps:.1f}",
-            _latencies(status),
-            f"{status.coverage.decoded:,}",
-            f"{status.coverage.inspected:,}",
-            _skipped(status.coverage),
-            _people(status),
-        )
-    if not statuses:
-        shown.add_row(Text("no camera yet", "dim"))
+        shown.add_row(status.camera_id, *(column.cell(status) for column in columns))
     return shown
+
+
+def _state(status: CameraStatus) -> Text:
+    return Text(status.state.value, STATE_STYLES[status.state])
 
 
 def _latencies(status: CameraStatus) -> str:
@@ -157,28 +166,44 @@ def _latencies(status: CameraStatus) -> str:
     return f"{status.latency_p50_s * 1000:.0f} / {status.latency_p95_s * 1000:.0f} ms"
 
 
-def _skipped(coverage: Coverage) -> Text:
-    shown = Text()
-    for cause, count in coverage.skipped.items():
-        if count:
-            shown.append(f"{cause.value.replace('_', ' ')} ", "dim").append(f"{count:,}  ")
-    return shown or Text("-", "dim")
+def _skipped(cause: Skip) -> Callable[[CameraStatus], Text]:
+    def cell(status: CameraStatus) -> Text:
+        count = status.coverage.skipped.get(cause, 0)
+        return Text(f"{count:,}", "" if count else "dim")
+
+    return cell
 
 
 def _people(status: CameraStatus) -> Text:
+    """Who is there; or why nobody can be seen."""
+    if status.state is not CameraState.ONLINE:
+        return Text(printable(scrub(status.detail)), "dim")
     unnamed = status.persons - len(status.names)
     words = list(status.names)
     if unnamed > 0:
         words.append(f"{unnamed} {'other' if words else 'person'}{'s' if unnamed > 1 else ''}")
-    return Text(", ".join(words) or "-", "" if words else "dim")
+    return Text(printable(", ".join(words)) or "nobody", "" if words else "dim")
+
+
+STATE_COLUMNS = (
+    _Column("State", _state, "left"),
+    _Column("fps", lambda status: f"{status.fps:.1f}"),
+    _Column("p50 / p95", _latencies),
+)
+FRAME_COLUMNS = (
+    _Column("Decoded", lambda status: f"{status.coverage.decoded:,}"),
+    _Column("Inspected", lambda status: f"{status.coverage.inspected:,}"),
+    *(_Column(cause.value.replace("_", " "), _skipped(cause)) for cause in Skip),
+)
+PEOPLE_COLUMN = _Column("In front of it", _people, "left")
 
 
 def _event_table(events: Sequence[Event]) -> Table:
     shown = Table(box=None, show_header=False, padding=(0, 1))
     for event in events:
         moment = event.timestamp.astimezone().strftime("%H:%M:%S")
-        words = Text(scrub(sentence(event)), _event_style(event))
-        shown.add_row(Text(moment, "dim"), event.camera_id, words)
+        words = Text(printable(scrub(sentence(event))), _event_style(event))
+        shown.add_row(Text(moment, "dim"), Text(printable(event.camera_id)), words)
     return shown
 
 
@@ -196,7 +221,7 @@ def _event_style(event: Event) -> str:
 
 def _health_line(health: HealthDocument) -> Text:
     components = health.components
-    line = Text(health.status, HEALTH_STYLES[health.status])
+    line = Text().append(health.status, HEALTH_STYLES[health.status])
     parts = {"triton": components.triton, "redis": components.redis, "kafka": components.kafka}
     for name, part in (parts | (components.model_extra or {})).items():
         if part.enabled:
