@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
@@ -148,28 +149,27 @@ async def _once(cameras: tuple[Camera, ...]) -> AsyncIterator[tuple[Camera, ...]
 
 def summary(statuses: Sequence[CameraStatus], testimony: Testimony) -> RenderableType:
     """What happened, a row a camera: from the ledger, and from what a consumer read on the bus."""
-    table = Table(title="What happened", title_justify="left", expand=False)
-    for heading in ("camera", "shows", "named", "strangers"):
-        table.add_column(heading)
-    for heading in ("frames", "inspected", "skipped", "fps", "p50 ms", "p95 ms", "events"):
+    table = Table(title="What happened", title_justify="left", box=SIMPLE)
+    for heading in ("camera", "named"):
+        table.add_column(heading, no_wrap=True)
+    numbers = ("strangers", "frames", "inspected", "fps", "p50 ms", "p95 ms", "sightings")
+    for heading in numbers:
         table.add_column(heading, justify="right")
-    shows = {scene.camera_id: scene.shows for scene in SCENES}
     for status in statuses:
         coverage, camera_id = status.coverage, status.camera_id
         table.add_row(
             camera_id,
-            shows.get(camera_id, ""),
             ", ".join(sorted(testimony.people.get(camera_id, ()))) or "-",
             str(len(testimony.strangers.get(camera_id, ()))),
             str(coverage.decoded),
             str(coverage.inspected),
-            str(sum(coverage.skipped.values())),
             f"{status.fps:.1f}",
             _ms(status.latency_p50_s),
             _ms(status.latency_p95_s),
             str(testimony.motion.get(camera_id, 0)),
         )
-    return Group(table, *_totals(statuses, testimony))
+    shown = [f"  {scene.camera_id} shows {scene.shows}." for scene in SCENES]
+    return Group(*shown, table, *_totals(statuses, testimony))
 
 
 def _totals(statuses: Sequence[CameraStatus], testimony: Testimony) -> list[str]:
