@@ -5,7 +5,7 @@
 | `stranger`       | a face that nobody enrolled                   | WARNING  |
 | `unauthorized`   | somebody enrolled without authorisation       | CRITICAL |
 | `camera-offline` | a camera that was lost                        | WARNING  |
-| `camera-online`  | a camera that delivers pictures (again)       | INFO     |
+| `camera-online`  | a lost camera that delivers pictures again    | INFO     |
 
 Time is the events' own, so that a replay raises the same alerts with the same ids.
 """
@@ -107,10 +107,12 @@ class AlertRules:
             case "offline":
                 alert = _alert(event, "camera-offline", AlertLevel.WARNING, _lost(event))
             case "online":
-                if not self._cooldown.admit(("camera-online", camera_id, ""), event.timestamp):
+                # That a camera starts is no news; that it is back is.
+                if before != "offline" or not self._cooldown.admit(
+                    ("camera-online", camera_id, ""), event.timestamp
+                ):
                     return None
-                again = " again" if before == "offline" else ""
-                message = f"Camera {camera_id} delivers pictures{again}"
+                message = f"Camera {camera_id} delivers pictures again"
                 alert = _alert(event, "camera-online", AlertLevel.INFO, message)
             case "ended":
                 self._announced.pop(camera_id, None)

@@ -198,6 +198,10 @@ def test_a_lost_camera_is_a_warning_and_its_return_is_information() -> None:
     assert back.alert_message == "Camera lobby delivers pictures again"
 
 
+def test_that_a_camera_starts_is_no_news() -> None:
+    assert alerts(AlertConfig(), status("online")) == []
+
+
 def test_a_lost_camera_is_told_whatever_the_hours_and_the_cameras_of_sightings() -> None:
     config = AlertConfig(cameras=("gate",), hours="22:00-06:00")
     assert messages(config, status("offline")) == ["Camera lobby is lost: connection reset"]
