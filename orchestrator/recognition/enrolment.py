@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import EnrolmentRefused, InferenceStale, InferenceUnavailable
 from orchestrator.face import FaceQuality, Faces
-from orchestrator.picture import ArrayPicture, Picture
+from orchestrator.picture import Picture
 from orchestrator.ports import FaceDetector, FaceEmbedder
 from orchestrator.recognition.alignment import align
 from orchestrator.recognition.enrolled import EnrolledFace
 from orchestrator.recognition.gallery import Gallery
+from orchestrator.recognition.portrait import find_faces, look_closer
 from orchestrator.recognition.quality import (
     Refusal,
     measure,
     refuse_by_geometry,
     refuse_by_pixels,
 )
-from orchestrator.recognition.regions import merge
+from orchestrator.recognition.regions import Region
 from orchestrator.settings import FacesSettings
 
 PATIENCE_S = 30.0
@@ -36,8 +37,6 @@ DUPLICATE = 0.98
 # Others this much below the match threshold are still worth a warning.
 CONFUSABLE_BELOW = 0.1
 FACES_A_VIDEO = 5
-# Wider than this, a face that is small in the picture is lost when the whole is scaled to the network's input.
-TILE_FROM_PX = 640
 
 T = TypeVar("T")
 
@@ -116,7 +115,7 @@ class Examiner:
 
     async def still(self, sample: Sample) -> Accepted:
         """The one face of a picture. Raises EnrolmentRefused with the reason, and InferenceError."""
-        faces = await self._faces(sample.picture)
+        faces = await find_faces(sample.picture, self._detect)
         people = _people(faces)
         if people == 0:
             raise EnrolmentRefused(f"{sample.label}: there is no face in it")
@@ -190,27 +189,7 @@ class Examiner:
         ]
         return tuple(sorted(found_people, key=lambda person: -person.similarity))
 
-    async def _faces(self, picture: Picture) -> Faces:
-        """Faces of the whole picture; where there is none, of its parts, and of the picture with room around it."""
-        faces = await self._detect(picture, (0, 0, picture.width, picture.height))
-        if len(faces):
-            return faces
-        if max(picture.width, picture.height) > TILE_FROM_PX:
-            tiles = _tiles(picture.width, picture.height)
-            faces = merge([await self._detect(picture, tile) for tile in tiles])
-            if len(faces):
-                return faces
-        # A face that fills its picture is larger than any that the detector was trained on.
-        room = max(picture.width, picture.height) // 2
-        if room == 0:
-            return Faces.empty()
-        whole = picture.region(0, 0, picture.width, picture.height)
-        wide = ArrayPicture(np.pad(whole, ((room, room), (room, room), (0, 0)), mode="edge"))
-        faces = await self._detect(wide, (0, 0, wide.width, wide.height))
-        shift = np.float32(room)
-        return Faces(faces.xyxy - shift, faces.landmarks - shift, faces.confidence)
-
-    async def _detect(self, picture: Picture, region: tuple[int, int, int, int]) -> Faces:
+    async def _detect(self, picture: Picture, region: Region) -> Faces:
         async def detect(deadline_s: float) -> Faces:
             return await self._detector.detect(picture, region, deadline_s=deadline_s)
 
@@ -229,8 +208,9 @@ class Examiner:
 
     async def _accept(self, sample: Sample, faces: Faces) -> Accepted:
         """Raises EnrolmentRefused if the largest face is not good enough."""
-        row = int(np.argmax(_sizes(faces)))
-        landmarks, confidence = faces.landmarks[row], float(faces.confidence[row])
+        largest = faces[np.array([np.argmax(_sizes(faces))], np.intp)]
+        nearer = await look_closer(sample.picture, largest, self._detect)
+        landmarks, confidence = nearer.landmarks[0], float(nearer.confidence[0])
         refusal = refuse_by_geometry(sample.picture, landmarks, confidence, self._settings)
         if refusal in (Refusal.LOW_CONFIDENCE, Refusal.CUT_OFF):
             raise EnrolmentRefused(f"{sample.label}: {REASONS[refusal]}")
@@ -275,10 +255,3 @@ def _most_typical(faces: Sequence[Accepted]) -> list[NDArray[np.float32]]:
         return []
     stacked = np.stack([face.embedding for face in faces])
     return [stacked[int(np.argmax((stacked @ stacked.T).sum(axis=1)))]]
-
-
-def _tiles(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
-    """Overlapping parts of two thirds each way, so that a face cut by one lies whole in another."""
-    across, down = width * 2 // 3, height * 2 // 3
-    lefts, tops = (0, width // 6, width - across), (0, height // 6, height - down)
-    return tuple((left, top, left + across, top + down) for top in tops for left in lefts)
