@@ -77,7 +77,6 @@ class CameraPipeline:
         self._board = board
         self._metrics = metrics
         self._clock = clock
-        self._live_tracks = 0
         self._motion_due_s = float("-inf")
 
     async def inspect(self, frame: Frame) -> None:
@@ -96,7 +95,6 @@ class CameraPipeline:
         self._board.set_state(self._camera.camera_id, state, detail)
         if state is not CameraState.ONLINE:
             self._forget(self._stages.tracker.close())
-            self._live_tracks = 0
         self._emit(self._stages.reporter.status(state, detail, datetime.now(UTC)))
 
     async def _walk(self, frame: Frame) -> Skip | None:
@@ -129,7 +127,7 @@ class CameraPipeline:
     def _moves(self, frame: Frame, watch: Stopwatch) -> bool:
         with watch.stage("motion"):
             return self._stages.gate.look(
-                frame.picture, frame.pts_s, tracking=self._live_tracks > 0
+                frame.picture, frame.pts_s, tracking=self._stages.tracker.live
             )
 
     async def _detect(self, frame: Frame, watch: Stopwatch) -> Detections:
@@ -146,7 +144,6 @@ class CameraPipeline:
         with watch.stage("tracking"):
             update = self._stages.tracker.update(detections, frame.pts_s)
         self._forget(update.ended)
-        self._live_tracks = len(update.active)
         return update.active
 
     async def _recognise(
