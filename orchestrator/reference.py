@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from orchestrator.camera import Camera
 from orchestrator.layers import LOADER_VARIABLES, Variable, variables_of
 from orchestrator.loading import SECRETS_DIR
+from orchestrator.metric_reference import metrics_document
 from orchestrator.refusal import allowed, default
 from orchestrator.settings import Settings
 
@@ -39,7 +40,7 @@ INTRODUCTION = f"""\
 Everything has a default that works on one machine; change only what differs. A setting is looked for in this order,
 and the first place that has it decides:
 
-1. **the command line**, such as `fess run --http-port 9000`;
+1. **the command line**, such as `fess run --port 9000`;
 2. **the environment**, such as `HTTP_PORT=9000`;
 3. **`.env`** in the working directory (`.env.example` lists every variable);
 4. **the secrets directory**, `{SECRETS_DIR}` unless `FESS_SECRETS_DIR` names another: a file called `REDIS_PASSWORD`
@@ -73,6 +74,7 @@ def documents() -> dict[Path, str]:
         Path(".env.example"): env_example(variables),
         Path("fess.example.yaml"): yaml_example(variables),
         Path("docs/configuration.md"): configuration(variables),
+        Path("docs/metrics.md"): metrics_document(GENERATED),
     }
 
 
