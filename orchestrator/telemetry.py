@@ -18,7 +18,6 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from orchestrator.board import Board
-from orchestrator.camera import CameraState
 from orchestrator.metrics import Metrics
 
 HIDDEN = "***"
@@ -195,13 +194,13 @@ async def sample_process(
 
 
 def sample_cameras(metrics: Metrics, board: Board, shown: set[str]) -> set[str]:
-    """Set the cameras' gauges; drop those of cameras shown before that are gone. Returns who is shown now."""
+    """Set the cameras' rates; drop the gauges of cameras shown before that are gone. Returns who is shown now.
+
+    Which cameras are online is counted by their supervisors, at the moment it changes.
+    """
     statuses = board.cameras()
-    online = [status for status in statuses if status.state is CameraState.ONLINE]
-    metrics.active_cameras.set(len(online))
     for status in statuses:
         metrics.fps.labels(status.camera_id).set(status.fps)
-        metrics.camera_online.labels(status.camera_id).set(status.state is CameraState.ONLINE)
     names = {status.camera_id for status in statuses}
     for gone in shown - names:
         metrics.fps.remove(gone)

@@ -5,6 +5,9 @@ const HEALTH_EVERY = 3; // polls
 const EVENTS = 40;
 // A browser opens six connections to a host; five pictures leave one for the questions.
 const STREAMS_MOST = 5;
+// Beyond that, stills: so long apart at least, and longer the more of them there are.
+const STILL_MS = 200;
+const STILL_MS_EACH = 40;
 const CAUSES = ["sampling", "no_motion", "busy", "stale", "error"];
 
 const find = (selector, within = document) => within.querySelector(selector);
@@ -13,6 +16,10 @@ let eventsShown = new Set();
 let firstEvents = true;
 let lost = false;
 let closeUp = null; // camera_id
+let turn = 0;
+const onScreen = new IntersectionObserver((entries) => {
+  for (const entry of entries) entry.target.onScreen = entry.isIntersecting;
+});
 
 async function ask(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(8000) });
@@ -22,12 +29,12 @@ async function ask(path) {
 }
 
 async function poll() {
-  for (let turn = 0; ; turn++) {
+  for (let count = 0; ; count++) {
     if (!document.hidden) {
       try {
         showCameras((await ask("/api/cameras")).cameras);
         showEvents((await ask(`/api/events?motion=0&limit=${EVENTS}`)).events);
-        if (turn % HEALTH_EVERY === 0 || lost) showHealth(await ask("/health"));
+        if (count % HEALTH_EVERY === 0 || lost) showHealth(await ask("/health"));
         setLost(false);
       } catch (error) {
         console.warn(error);
@@ -69,7 +76,7 @@ function showCamera(camera, live) {
   card.classList.remove("online", "connecting", "offline", "ended");
   card.classList.add(camera.state);
   const set = (selector, text) => (find(selector, card).textContent = text);
-  set(".badge", camera.state === "online" && live ? "live" : camera.state);
+  set(".badge", camera.state === "online" ? "live" : camera.state);
   set(".veil strong", `${camera.state === "connecting" ? "Connecting" : capital(camera.state)} for ${since(camera.since)}`);
   set(".veil span", camera.detail);
   set(".people", camera.persons);
@@ -90,8 +97,10 @@ function newCard(camera) {
   find(".address", card).title = camera.address;
   find(".picture", card).addEventListener("click", () => openCloseUp(camera.camera_id));
   const picture = find("img", card);
-  picture.addEventListener("load", () => (card.loading = false));
+  picture.addEventListener("load", () => stillLoaded(card));
   picture.addEventListener("error", () => setTimeout(() => stopPicture(card), 2000));
+  card.cameraId = camera.camera_id;
+  onScreen.observe(card);
   cards.set(camera.camera_id, card);
   const after = [...cards.keys()].sort().find((name) => name > camera.camera_id && cards.get(name).isConnected);
   find("#cameras").insertBefore(card, after ? cards.get(after) : null);
@@ -99,25 +108,35 @@ function newCard(camera) {
 }
 
 function showPicture(card, camera, live) {
+  card.moving = card.viewNumber !== camera.view_number; // since the last poll
+  card.viewNumber = camera.view_number;
   if (camera.view_number === 0 || document.hidden || closeUp) return;
-  const base = `/cameras/${encodeURIComponent(camera.camera_id)}`;
   const picture = find("img", card);
   if (live) {
     // The number makes a stream that is opened again a new address, which no browser joins to the old one.
-    if (!card.live) picture.src = `${base}/stream.mjpg?from=${camera.view_number}`;
+    if (!card.live) picture.src = `${address(camera.camera_id)}/stream.mjpg?from=${camera.view_number}`;
     card.live = true;
-  } else if (!card.loading && card.shown !== camera.view_number) {
-    card.live = false;
-    card.loading = true;
-    card.shown = camera.view_number;
-    picture.src = `${base}/snapshot.jpg?view=${camera.view_number}`;
+    return;
   }
+  if (card.live) stopPicture(card);
+  if (!card.waiting && card.onScreen && (card.moving || !picture.hasAttribute("src"))) nextStill(card);
+}
+
+// Many cameras take turns on the few connections: one still after the other, of those that move and can be seen.
+function nextStill(card) {
+  card.waiting = !(card.live || closeUp || document.hidden || !card.isConnected);
+  if (card.waiting) find("img", card).src = `${address(card.cameraId)}/snapshot.jpg?turn=${turn++}`;
+}
+
+function stillLoaded(card) {
+  card.waiting = !card.live && card.moving && card.onScreen;
+  const onScreen = [...cards.values()].filter((each) => each.onScreen).length;
+  if (card.waiting) setTimeout(() => nextStill(card), Math.max(STILL_MS, STILL_MS_EACH * onScreen));
 }
 
 function stopPicture(card) {
   find("img", card).removeAttribute("src");
-  card.live = card.loading = false;
-  card.shown = null;
+  card.live = card.waiting = false;
 }
 
 function showLedger(card, { decoded, inspected, skipped }) {
@@ -143,18 +162,16 @@ function showLedger(card, { decoded, inspected, skipped }) {
   );
 }
 
-function holdPicture(card, name) {
+function holdPicture(card) {
   // A still in place of the stream: it looks the same and leaves its connection to the close-up.
-  if (card.live && find("img", card).hasAttribute("src")) {
-    find("img", card).src = `/cameras/${encodeURIComponent(name)}/snapshot.jpg`;
-  }
-  card.live = false;
+  if (card.live) find("img", card).src = `${address(card.cameraId)}/snapshot.jpg?turn=${turn++}`;
+  card.live = card.moving = false;
 }
 
 function openCloseUp(cameraId) {
   closeUp = cameraId;
   cards.forEach(holdPicture);
-  find("#close-up img").src = `/cameras/${encodeURIComponent(cameraId)}/stream.mjpg`;
+  find("#close-up img").src = `${address(cameraId)}/stream.mjpg`;
   find("#close-up img").alt = `Camera ${cameraId}`;
   find("#close-up").showModal();
 }
@@ -223,6 +240,7 @@ function showHealth({ status, components }) {
 
 // Words
 
+const address = (cameraId) => `/cameras/${encodeURIComponent(cameraId)}`;
 const latency = (part) => (part.latency_ms === undefined ? "ok" : `${part.latency_ms.toFixed(1)} ms`);
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;

@@ -73,9 +73,23 @@ async def test_every_camera_is_shown_moving_streamed_or_in_stills(
     site: Site, tmp_path: Path, count: int
 ) -> None:
     async with filmed(site, count), chromium(tmp_path / "profile") as page:
+        await page.resize(1600, 2400)
         await page.open(site.origin)
         await moving(page, count)
         assert page.complaints == []
+
+
+async def test_of_many_cameras_only_those_on_the_screen_are_asked_for(
+    site: Site, tmp_path: Path
+) -> None:
+    async with filmed(site, 12), chromium(tmp_path / "profile") as page:
+        await page.resize(800, 500)
+        await page.open(site.origin)
+        await page.until(f"{BRIGHTNESS}.some((level) => level >= 0)")
+        await page.until("document.querySelectorAll('.card').length === 12")
+        assert await page.evaluate(f"{BRIGHTNESS}.at(-1)") == -1
+        await page.evaluate("document.querySelector('.card:last-child').scrollIntoView()")
+        await page.until(f"{BRIGHTNESS}.at(-1) >= 0")
 
 
 async def test_people_rates_ledger_health_and_events_are_shown_in_words(
