@@ -50,9 +50,15 @@ class Progress:
     def __init__(self, now_s: float) -> None:
         self.opened = False
         self.touched_s = now_s
+        self.whole_s = now_s
 
     def touch(self) -> None:
+        """Something came in: a connection, a packet."""
         self.touched_s = time.monotonic()
+
+    def whole(self) -> None:
+        """A whole picture was decoded."""
+        self.whole_s = time.monotonic()
 
 
 class Reader:
@@ -91,6 +97,7 @@ class Reader:
                 with open_source(self._camera, self._settings) as source:
                     self.progress.opened = True
                     self.progress.touch()
+                    self.progress.whole()
                     self._read(source)
                     again = source.ends and self._camera.loop
 
@@ -116,7 +123,9 @@ class Reader:
         frame_number = self._ledger.decoded()
         if not decoded.sound:
             self._ledger.skipped(Skip.ERROR)
-        elif not self._sampler.wants(pts_s, self._time.step_s):
+            return
+        self.progress.whole()
+        if not self._sampler.wants(pts_s, self._time.step_s):
             self._ledger.skipped(Skip.SAMPLING)
         else:
             started_at = self._reading.started_at

@@ -42,7 +42,9 @@ class KeyframeGate:
         self._patience = START_PATIENCE
 
     def damage(self) -> None:
-        self._patience = max(self._patience, DAMAGE_PATIENCE)
+        # Not prolonged by further damage: a camera whose every keyframe is damaged is still seen at times.
+        if self._patience == 0:
+            self._patience = DAMAGE_PATIENCE
 
     def admits(self, *, key_frame: bool, corrupt: bool) -> bool:
         if corrupt:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 SLACK_S = 0.5
 # A healthy thread ends within a frame; one that is blocked in FFmpeg is not waited for.
 GRACE_S = 1.0
+# Packets come, but none makes a picture: longer than any sensible distance of keyframes.
+WHOLE_PICTURE_S = 30.0
 
 
 class FrameStream(Protocol):
@@ -110,11 +112,19 @@ class ThreadedFrames:
         if not progress.opened:
             return progress.touched_s + self._settings.connect_timeout + SLACK_S
         # While a slow consumer kept the thread waiting nothing was read, and that is no stall.
-        return max(progress.touched_s, waiting_since_s) + self._settings.read_timeout + SLACK_S
+        packet_s = max(progress.touched_s, waiting_since_s) + self._settings.read_timeout + SLACK_S
+        return min(packet_s, max(progress.whole_s, waiting_since_s) + WHOLE_PICTURE_S)
 
     def _silence(self) -> CameraError:
         address = self._camera.address
-        if self._reader.progress.opened:
+        progress = self._reader.progress
+        if progress.opened and self._clock() - progress.touched_s < self._settings.read_timeout:
+            return CameraStalled(
+                self._camera.camera_id,
+                f"{address} sends, but no whole picture came for {WHOLE_PICTURE_S:g} s;"
+                " check the network for loss, and that its transport is tcp",
+            )
+        if progress.opened:
             return CameraStalled(
                 self._camera.camera_id,
                 f"{address} sent nothing for {self._settings.read_timeout:g} s",
