@@ -1,0 +1,120 @@
+"""The model repository: what Triton is told agrees with the manifest and with the prepared graphs."""
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no stubs
+from tritonclient.grpc import model_config_pb2
+
+from export.gate import admit
+from export.manifest import Model, load
+from export.prepare import edit
+from export.serving import config
+
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+DEFAULTS = load().defaults()
+slot = pytest.mark.parametrize("model", DEFAULTS, ids=lambda model: model.slot)
+
+
+def parsed(model: Model) -> model_config_pb2.ModelConfig:
+    text = (REPOSITORY / model.slot / "config.pbtxt").read_text(encoding="utf-8")
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def test_every_folder_has_a_default_model() -> None:
+    folders = {path.name for path in REPOSITORY.iterdir() if path.is_dir()}
+    assert folders == {model.slot for model in DEFAULTS}
+
+
+@slot
+def test_the_file_is_the_one_that_preparing_writes(model: Model, models_mirror: Path) -> None:
+    edited = edit(models_mirror / model.file, model)
+    written = (REPOSITORY / model.slot / "config.pbtxt").read_text(encoding="utf-8")
+    assert written == config(model, edited)
+
+
+@slot
+def test_evidence_names_the_weights_of_the_manifest(model: Model) -> None:
+    assert parsed(model).parameters["source_sha256"].string_value == model.sha256
+
+
+@slot
+def test_inputs_and_outputs_are_those_of_the_graph(model: Model, models_mirror: Path) -> None:
+    edited = edit(models_mirror / model.file, model)
+    served = parsed(model)
+    for given, declared in (
+        (edited.graph.input, served.input),
+        (edited.graph.output, served.output),
+    ):
+        assert [value.name for value in given] == [value.name for value in declared]
+        for value, wanted in zip(given, declared, strict=True):
+            dimensions = value.type.tensor_type.shape.dim
+            assert dimensions[0].dim_param == "N"
+            assert [d.dim_value for d in dimensions[1:]] == list(wanted.dims)
+
+
+@slot
+def test_every_batch_size_is_warmed_up(model: Model) -> None:
+    served = parsed(model)
+    assert sorted(each.batch_size for each in served.model_warmup) == [
+        *range(1, served.max_batch_size + 1)
+    ]
+
+
+@slot
+def test_requests_are_batched_briefly_and_refused_when_stale(model: Model) -> None:
+    served = parsed(model)
+    batching = served.dynamic_batching
+    assert 0 < batching.max_queue_delay_microseconds <= 5_000
+    assert not batching.preferred_batch_size
+    policy = batching.default_queue_policy
+    assert policy.max_queue_size > 0
+    assert 0 < policy.default_timeout_microseconds <= 1_000_000
+    assert policy.timeout_action == policy.REJECT
+    assert policy.allow_timeout_override
+
+
+@slot
+def test_one_configuration_serves_gpu_and_processor(model: Model) -> None:
+    served = parsed(model)
+    assert served.backend == "onnxruntime"
+    (group,) = served.instance_group
+    assert group.kind == group.KIND_AUTO
+    (accelerator,) = served.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "tensorrt"
+    assert not served.optimization.execution_accelerators.cpu_execution_accelerator
+
+
+@slot
+def test_a_queue_policy_never_meets_a_single_instance(model: Model) -> None:
+    (group,) = parsed(model).instance_group
+    assert group.count >= 2
+
+
+def test_labels_are_the_same_in_the_file_the_parameter_and_the_manifest() -> None:
+    model = next(model for model in DEFAULTS if model.slot == "object_detector")
+    lines = (REPOSITORY / "object_detector" / "labels.txt").read_text().splitlines()
+    assert tuple(lines) == model.labels
+    assert parsed(model).parameters["labels"].string_value.split(",") == lines
+
+
+def test_the_embedder_recommends_a_threshold_and_names_its_model() -> None:
+    model = next(model for model in DEFAULTS if model.slot == "face_embedder")
+    parameters = parsed(model).parameters
+    assert float(parameters["match_threshold"].string_value) == model.match_threshold
+    assert parameters["embedding_model"].string_value == model.name
+
+
+@slot
+def test_sources_pass_the_gate_with_the_signature_of_the_manifest(
+    model: Model, models_mirror: Path
+) -> None:
+    assert model.inputs
+    assert model.outputs
+    admitted = admit(
+        models_mirror / model.file,
+        sha256=model.sha256,
+        inputs=model.inputs,
+        outputs=model.outputs,
+    )
+    assert admitted.graph.node
