@@ -11,6 +11,7 @@ from rich.console import Console
 from orchestrator.app import Process
 from orchestrator.app import run as run_process
 from orchestrator.camera_list import follow_cameras
+from orchestrator.cameras_file import load_cameras
 from orchestrator.cli.table import live_table
 from orchestrator.http import HttpServer
 from orchestrator.models import ensure_models
@@ -59,6 +60,7 @@ def run(
 
 async def _run(settings: Settings, workers: int, console: Console, *, shows_table: bool) -> None:
     stop = stop_on_signals()
+    load_cameras(settings.cameras_file)  # a mistake there is told before anything is fetched
     await ensure_models(settings, console)
     async with open_servers(settings, on_progress=console.print) as servers:
         if workers:
