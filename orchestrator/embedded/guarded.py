@@ -22,12 +22,14 @@ PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "ORT_")
 class Launch:
     """How to start a server.
 
+    folder       where it runs; its arguments may be relative to it
     environment  added to the few harmless variables that are passed on
     grace_s      seconds between SIGTERM and SIGKILL
     shm_prefix   names in /dev/shm that are the server's, to be removed after it
     """
 
     argv: Sequence[str]
+    folder: Path
     environment: Mapping[str, str]
     grace_s: float
     shm_prefix: str = ""
@@ -51,6 +53,7 @@ class GuardedProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(lock_fd,),
+            cwd=launch.folder,
             env=_environment(launch.environment),
             start_new_session=True,  # Ctrl-C is for us: the server stays until we have drained
         )

@@ -107,16 +107,18 @@ class RedisKind:
         conf.unlink(missing_ok=True)
         with open(os.open(conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(self._configuration(ports[0], password))
-        return Launch(argv=[str(binary), str(conf)], environment={}, grace_s=GRACE_S)
+        return Launch(
+            argv=[str(binary), conf.name], folder=self._data_dir, environment={}, grace_s=GRACE_S
+        )
 
     def _configuration(self, port: int, password: str) -> str:
-        folder = str(self._data_dir).replace("\\", "\\\\").replace('"', '\\"')
+        # dir is the folder it is started in, whose name may hold anything.
         # noeviction: a gallery is never thrown out to make room; a full Redis refuses, and we say so.
         return f"""\
 bind {ADDRESS}
 port {port}
 requirepass {password}
-dir "{folder}"
+dir .
 appendonly yes
 appendfsync everysec
 save ""

@@ -21,6 +21,9 @@ from orchestrator.errors import ServerError
 ANSWER = aiohttp.ClientTimeout(total=3.0)
 # Triton has nothing to save, and its own way down sleeps for some five seconds.
 GRACE_S = 1.0
+MODELS = "models"
+BACKENDS = "backends"
+MODEL_NAME = re.compile(r"[\w.-]+", re.ASCII)
 LOADED = re.compile(r"successfully loaded '([^']+)'")
 OURS = re.compile(r'^\s*backend:\s*"onnxruntime"', re.M)
 DEFAULT_PATIENCE = Patience()
@@ -98,7 +101,7 @@ class TritonKind:
 
     def __init__(self, repository: Path, folder: Path, device: str) -> None:
         self._repository = repository
-        self._backends = folder / "backends"
+        self._folder = folder
         self._device = device
         self._backend_processes: list[psutil.Process] = []
         self._shm_prefix = shared_memory_prefix(folder.parent)
@@ -113,9 +116,11 @@ class TritonKind:
     def prepare(self, ports: tuple[int, ...], password: str) -> Launch:
         check_repository(self._repository)
         files = TritonFiles.find()
-        files.assemble(self._backends)
+        files.assemble(self._folder / BACKENDS)
+        self._link_models()
         return Launch(
             argv=[str(files.server), *self._options(ports)],
+            folder=self._folder,
             environment={
                 **files.environment(),
                 "FESS_TRITON_DEVICE": self._device,
@@ -125,11 +130,18 @@ class TritonKind:
             shm_prefix=self._shm_prefix,
         )
 
+    def _link_models(self) -> None:
+        # Triton starts its backend processes through a shell and quotes nothing: so that a blank or
+        # worse in a folder's name does no harm, it is shown plain names, relative to where it runs.
+        link = self._folder / MODELS
+        link.unlink(missing_ok=True)
+        link.symlink_to(self._repository, target_is_directory=True)
+
     def _options(self, ports: tuple[int, ...]) -> list[str]:
         grpc, http, metrics = (str(port) for port in ports)
         options = {
-            "model-repository": str(self._repository),
-            "backend-directory": str(self._backends),
+            "model-repository": MODELS,
+            "backend-directory": BACKENDS,
             "grpc-address": ADDRESS,
             "grpc-port": grpc,
             "http-address": ADDRESS,
@@ -202,6 +214,11 @@ def check_repository(repository: Path) -> None:
     configs = sorted(repository.glob("*/config.pbtxt"))
     if not configs:
         raise ServerError(f"{repository} holds no models: set TRITON_MODEL_REPOSITORY")
+    for config in configs:
+        if not MODEL_NAME.fullmatch(config.parent.name):
+            raise ServerError(
+                f"{config.parent}: a model's name may hold letters, digits, '_', '.' and '-'"
+            )
     missing = [
         config.parent.name
         for config in configs
