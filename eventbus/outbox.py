@@ -81,7 +81,7 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Events not acknowledged yet, in memory and on disk."""
-        return len(self._hand) + self._room.events
+        return self._room.events
 
     @property
     def oldest_age_s(self) -> float:

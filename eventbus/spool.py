@@ -63,6 +63,7 @@ class Spool:
         self._mutex = threading.RLock()
         self._lock_fd: int | None = None
         self._damaged: Counter[str] = Counter()
+        self._out = 0  # taken and not settled
         self.file_bytes = max(2048, min(_FILE_BYTES, max_bytes // 16))
         self.waiting = 0
         self.size_bytes = 0
@@ -125,6 +126,7 @@ class Spool:
                 taken.append(loaded.popleft())
                 if not loaded:
                     break  # the lane's next file may hold the oldest now; the next take reads it
+            self._out = len(taken)
             self._publish_figures()
             return taken
 
@@ -135,6 +137,7 @@ class Spool:
         """
         with self._mutex:
             dropped: Counter[str] = Counter()
+            self._out = 0
             for kind, lane in self._lanes.items():
                 back = [entry for entry in remaining if entry.record.event_type == kind]
                 if lane.loaded is None:
@@ -224,7 +227,7 @@ class Spool:
 
     def _publish_figures(self) -> None:
         lanes = self._lanes.values()
-        self.waiting = sum(lane.waiting for lane in lanes)
+        self.waiting = self._out + sum(lane.waiting for lane in lanes)
         self.size_bytes = self._size()
         self.oldest_s = min(
             (lane.oldest_s for lane in lanes if lane.oldest_s is not None), default=None
@@ -246,9 +249,10 @@ def _append(path: Path, size: int, data: bytes) -> None:
             view = view[os.write(fd, view) :]
         os.fdatasync(fd)
     except OSError:
-        os.ftruncate(fd, size)
         if size == 0:
             path.unlink(missing_ok=True)
+        else:
+            os.ftruncate(fd, size)
         raise
     finally:
         os.close(fd)

@@ -30,12 +30,15 @@ class WaitingRoom:
         self._opened = False
         self._moving = asyncio.Lock()  # while held, entries are neither here nor there
         self._in_motion = 0
+        self._out_of_memory = 0  # taken from there and not settled
         self._out_of_disk = False
         self.trouble = ""  # why the disk does not take events; empty when it does
 
     @property
     def events(self) -> int:
-        return self._backlog.events + self._in_motion + self._spool.waiting
+        """Put and not settled yet, wherever they are."""
+        on_the_way = self._out_of_memory + self._in_motion
+        return self._backlog.events + on_the_way + self._spool.waiting
 
     @property
     def in_memory(self) -> int:
@@ -73,7 +76,9 @@ class WaitingRoom:
         async with self._moving:
             self._out_of_disk = self._spool.waiting > 0
             if not self._out_of_disk:
-                return self._backlog.take(count, max_bytes)
+                taken = self._backlog.take(count, max_bytes)
+                self._out_of_memory = len(taken)
+                return taken
             taking = in_thread(self._spool.take, count, max_bytes)
             try:
                 await seen_through(taking)
@@ -87,14 +92,16 @@ class WaitingRoom:
         """End a take: `remaining` waits on, in front. to_disk: where a crash does not lose it, if it can be."""
         if self._out_of_disk:
             await self._settle_on_disk(remaining)
-        elif to_disk and self._opened:
+        elif to_disk and self._opened and remaining:
             async with self._moving:
                 for kind in reversed(PRIORITY):
                     batch = [entry for entry in remaining if entry.record.event_type == kind]
+                    self._out_of_memory -= len(batch)
                     if batch:
                         await self._store(kind, batch)
         else:
             self._count("memory_full", self._backlog.put_back(remaining))
+        self._out_of_memory = 0
 
     async def spill(self) -> bool:
         """Move what is in memory to the disk, the most important first. False where the disk refuses."""
@@ -148,12 +155,10 @@ class WaitingRoom:
         return stored
 
     async def _settle_on_disk(self, remaining: Sequence[Entry]) -> None:
-        self._in_motion = len(remaining)
         settling = in_thread(self._spool.settle, remaining)
         try:
             await seen_through(settling)
         finally:
-            self._in_motion = 0
             try:
                 self._count("spool_full", settling.result())
             except (
