@@ -20,6 +20,7 @@ from eventbus.events import (
 from orchestrator.camera import CameraState
 from orchestrator.detection import Detections
 from orchestrator.frame import Frame
+from orchestrator.identity import Identity
 from orchestrator.iou import iou
 from orchestrator.ports import ModelVersion, Recognition
 from orchestrator.track import Track
@@ -96,28 +97,7 @@ class Reporter:
             bbox=_box(recognition.face_xyxy),
             is_authorized=identity.is_authorized,
             track_id=recognition.track_id,
-            evidence=Evidence(
-                models=tuple(_model(model) for model in self.face_models),
-                thresholds={
-                    **self.thresholds,
-                    "match": identity.threshold,
-                    "margin": identity.margin,
-                    "agreement": identity.agreement,
-                },
-                gallery_version=identity.gallery_version,
-                candidates=tuple(
-                    CandidateEvidence(
-                        face_id=found.face_id,
-                        person_name=found.person_name,
-                        similarity=_rounded(found.similarity),
-                    )
-                    for found in identity.candidates
-                ),
-                faces=identity.faces,
-                frame_width=frame.picture.width,
-                frame_height=frame.picture.height,
-                latencies=latencies,
-            ),
+            evidence=self._face_evidence(frame, identity, latencies),
         )
 
     def status(self, state: CameraState, detail: str, moment: datetime) -> SystemStatusEvent:
@@ -133,6 +113,32 @@ class Reporter:
     def label(self, class_id: int) -> str:
         """A class's name; `class_7` where the model's labels do not reach."""
         return self.labels[class_id] if class_id < len(self.labels) else f"class_{class_id}"
+
+    def _face_evidence(
+        self, frame: Frame, identity: Identity, latencies: StageLatencies | None
+    ) -> Evidence:
+        return Evidence(
+            models=tuple(_model(model) for model in self.face_models),
+            thresholds={
+                **self.thresholds,
+                "match": identity.threshold,
+                "margin": identity.margin,
+                "agreement": identity.agreement,
+            },
+            gallery_version=identity.gallery_version,
+            candidates=tuple(
+                CandidateEvidence(
+                    face_id=found.face_id,
+                    person_name=found.person_name,
+                    similarity=_rounded(found.similarity),
+                )
+                for found in identity.candidates
+            ),
+            faces=identity.faces,
+            frame_width=frame.picture.width,
+            frame_height=frame.picture.height,
+            latencies=latencies,
+        )
 
 
 def _matched(detections: Detections, tracks: tuple[Track, ...]) -> list[int | None]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -51,19 +53,24 @@ def replay(
     )
     started_at = start.replace(tzinfo=EPOCH.tzinfo) if start else EPOCH
     console = Console(stderr=True)
-    if output is None:
-        coverage = asyncio.run(
-            _replay(settings, camera, sys.stdout.buffer, video, started_at, console)
-        )
-    else:
-        part = output.with_name(f".{output.name}.part")
-        with part.open("wb") as file:
-            coverage = asyncio.run(_replay(settings, camera, file, video, started_at, console))
-        part.replace(output)
+    with _whole_file(output) as file:
+        coverage = asyncio.run(_replay(settings, camera, file, video, started_at, console))
     console.print(
         f"{clip.name}: {coverage.decoded} frames decoded, {coverage.inspected} inspected, skipped "
         + ", ".join(f"{count} {cause}" for cause, count in coverage.skipped.items() if count)
     )
+
+
+@contextmanager
+def _whole_file(path: Path | None) -> Iterator[BinaryIO]:
+    """A file that appears under its name once it is whole; standard output where there is no path."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        yield file
+    part.replace(path)
 
 
 async def _replay(
