@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.camera import Camera
 from orchestrator.capture.duration import clip_duration_s
+from orchestrator.errors import SettingsError
 from orchestrator.ledger import Coverage
 from orchestrator.models import ensure_models
 from orchestrator.replay import EPOCH
@@ -68,9 +69,16 @@ def _whole_file(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        yield file
-    part.replace(path)
+    try:
+        file = part.open("wb")
+    except OSError as error:
+        raise SettingsError(f"--events {path} cannot be written: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 async def _replay(
