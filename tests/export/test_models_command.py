@@ -1,0 +1,79 @@
+"""`fess models`: fetch, prepare and list, as an operator types them."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from orchestrator.cli.models import app
+from orchestrator.errors import ModelError
+
+
+@pytest.fixture
+def here(tmp_path: Path, models_mirror: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty installation in the current folder, with the mirror set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FESS_MODELS_MIRROR", str(models_mirror))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def fess_models(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_fetch_makes_what_triton_serves_and_says_so(here: Path) -> None:
+    result = fess_models("fetch")
+    assert result.exit_code == 0
+    assert result.stderr.count("  new\n") == 3
+    assert (here / "model_repository" / "face_embedder" / "1" / "model.onnx").is_file()
+    again = fess_models("fetch")
+    assert again.stderr.count("  up to date\n") == 3
+
+
+def test_the_mirror_can_be_given_as_an_option(
+    here: Path, models_mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FESS_MODELS_MIRROR", str(here / "nowhere"))
+    result = fess_models("fetch", "face_detection_yunet_2026may", "--mirror", str(models_mirror))
+    assert result.exit_code == 0
+    assert "licence MIT" in result.stderr
+
+
+def test_clips_are_fetched_on_request(
+    here: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FESS_VIDEOS_MIRROR", str(clips))
+    result = fess_models("fetch", "--clips")
+    assert result.exit_code == 0
+    assert "10 clips" in result.stderr
+    assert (here / ".fess" / "clips" / "face_again.mkv").is_file()
+
+
+def test_prepare_uses_no_network_and_names_what_must_be_fetched(here: Path) -> None:
+    result = fess_models("prepare")
+    assert isinstance(result.exception, ModelError)
+    assert "run `fess models fetch rtmdet_nano_person_320`" in str(result.exception)
+
+
+def test_prepare_makes_it_anew_from_fetched_files(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fess_models("fetch")
+    monkeypatch.setenv("FESS_MODELS_MIRROR", str(here / "nowhere"))
+    (here / "model_repository" / "face_detector" / "1" / "model.onnx").unlink()
+    result = fess_models("prepare")
+    assert result.exit_code == 0
+    assert (result.stderr.count("  new\n"), result.stderr.count("  up to date\n")) == (1, 2)
+
+
+def test_list_shows_every_model_with_its_licence_and_whether_it_is_here(here: Path) -> None:
+    before = fess_models("list").stdout
+    assert "rtmdet_nano_person_320 (default)" in before
+    assert "not verified" in before
+    assert "yes" not in before
+    fess_models("fetch", "mobilefacenet_foamliu_112")
+    (line,) = (line for line in fess_models("list").stdout.splitlines() if "mobilefacenet" in line)
+    assert "Apache-2.0" in line
+    assert "b7120c095d60" in line
+    assert line.count("yes") == 2
