@@ -43,7 +43,7 @@ def failing_as_cache_error(what: str) -> Iterator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as error:
         raise CacheError(
-            f"Redis could not {what}: {error or type(error).__name__}; check REDIS_HOST, REDIS_PORT "
+            f"Redis could not {what}: {str(error).rstrip('.') or type(error).__name__}; check REDIS_HOST, REDIS_PORT "
             "and that the server runs"
         ) from error
 

@@ -182,6 +182,10 @@ class FaceCache:
         value = await self._get(DetectionValue, detection_key(camera_id, frame_number))
         return None if value is None else detections_of(value)
 
+    async def drained(self) -> None:
+        """Wait until everything put so far was written or dropped; needs `run()`."""
+        await self._queue.join()
+
     async def run(self) -> NoReturn:
         """Write what was put, until cancelled. While Redis is down values are dropped and counted."""
         while True:
@@ -200,6 +204,9 @@ class FaceCache:
                 if self.degraded:
                     log.info("the face cache is back")
                 self.degraded = False
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
 
     async def _write(self, batch: Sequence[FaceValue | DetectionValue]) -> None:
         with failing_as_cache_error("take a face"):

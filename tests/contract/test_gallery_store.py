@@ -1,0 +1,252 @@
+"""The gallery in a real Redis: changed all or nothing, and followed by every worker."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from orchestrator.embedded.redis import EmbeddedRedis
+from orchestrator.errors import GalleryError
+from orchestrator.metrics import Metrics
+from orchestrator.ports import ModelVersion
+from orchestrator.recognition.enrolled import EnrolledPerson
+from orchestrator.recognition.gallery_store import EPOCH, NAMES, SUBJECTS, VERSION_KEY, GalleryStore
+from orchestrator.recognition.gallery_watcher import GalleryWatcher
+from tests.recognition.redis import emptied, enrolled
+from tests.recognition.vectors import DIMENSION, MODEL, axis
+
+pytestmark = pytest.mark.xdist_group("redis")
+
+OTHER_MODEL = ModelVersion("face_embedder", "2", "f" * 64)
+
+
+@pytest.fixture
+async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
+    async with emptied(redis_server) as redis:
+        yield redis
+
+
+@pytest.fixture
+def store(redis: Redis) -> GalleryStore:
+    return GalleryStore(redis)
+
+
+def watcher_of(redis: Redis, poll_s: float = 0.5) -> GalleryWatcher:
+    return GalleryWatcher(
+        redis, MODEL, DIMENSION, metrics=Metrics(CollectorRegistry()), poll_s=poll_s
+    )
+
+
+async def save(store: GalleryStore, person: EnrolledPerson) -> None:
+    await store.change(person.person_name, lambda _: person)
+
+
+def same(person: EnrolledPerson | None, other: EnrolledPerson) -> bool:
+    return person is not None and _content(person) == _content(other)
+
+
+def _content(person: EnrolledPerson) -> tuple[object, ...]:
+    faces = [(face.embedding.tobytes(), face.quality, face.enrolled_at) for face in person.faces]
+    return (person.face_id, person.person_name, person.is_authorized, person.model, faces)
+
+
+@asynccontextmanager
+async def following(*watchers: GalleryWatcher) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(watcher.run()) for watcher in watchers]
+        yield
+        for task in running:
+            task.cancel()
+
+
+async def until(holds: Callable[[], bool], within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_an_enrolled_person_is_found_by_any_spelling_and_by_id(store: GalleryStore) -> None:
+    ada = enrolled("Ada", 0)
+    await save(store, ada)
+    assert same(await store.find("ada"), ada)
+    assert same(await store.find(" ADA "), ada)
+    assert same(await store.find(ada.face_id), ada)
+    assert await store.find("Ben") is None
+
+
+async def test_people_are_listed_by_name(store: GalleryStore) -> None:
+    for number, name in enumerate(["cy", "Ada", "Ben"]):
+        await save(store, enrolled(name, number))
+    assert [person.person_name for person in await store.people()] == ["Ada", "Ben", "cy"]
+
+
+async def test_nothing_of_the_gallery_expires(store: GalleryStore, redis: Redis) -> None:
+    await save(store, enrolled("Ada", 0))
+    for key in await redis.keys("gallery:*"):
+        assert await redis.ttl(key) == -1
+
+
+async def test_a_removed_person_leaves_nothing_behind_but_the_count_of_changes(
+    store: GalleryStore, redis: Redis
+) -> None:
+    ada = enrolled("Ada", 0)
+    await save(store, ada)
+    await redis.set(f"face:{ada.face_id}", b"cached")
+    assert await store.remove("ADA") == ada.face_id
+    assert await store.remove("Ada") is None
+    assert set(await redis.keys("*")) == {VERSION_KEY.encode(), EPOCH.encode()}
+    assert await redis.get(VERSION_KEY) == b"2"
+
+
+async def test_changes_made_at_the_same_time_are_all_kept(store: GalleryStore) -> None:
+    ada = enrolled("Ada", 0)
+    await save(store, ada)
+
+    async def add(number: int) -> None:
+        face = enrolled("Ada", number).faces
+
+        def become(person: EnrolledPerson | None) -> EnrolledPerson:
+            assert person is not None
+            return person.with_faces(face, MODEL, True)
+
+        await store.change("Ada", become)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(1, 7):
+            tasks.create_task(add(number))
+    person = await store.find("Ada")
+    assert person is not None
+    assert len(person.faces) == 7
+    assert (await store.stamp()).version == 7
+
+
+async def test_a_change_that_is_given_up_changes_nothing(store: GalleryStore) -> None:
+    def refuse(person: EnrolledPerson | None) -> EnrolledPerson:
+        raise GalleryError("changed my mind")
+
+    with pytest.raises(GalleryError, match="changed my mind"):
+        await store.change("Ada", refuse)
+    assert (await store.stamp()).version == 0
+    assert await store.people() == ()
+
+
+async def test_only_what_changed_is_read_again(store: GalleryStore) -> None:
+    await save(store, enrolled("Ada", 0))
+    first = await store.changes({}, "")
+    await save(store, enrolled("Ben", 1))
+    second = await store.changes(first.revisions, first.stamp.epoch)
+    assert set(first.people) == {"person-ada"}
+    assert set(second.people) == {"person-ben"}
+    assert set(second.revisions) == {"person-ada", "person-ben"}
+
+
+async def test_a_damaged_record_is_told_with_its_mend_and_can_be_removed(
+    store: GalleryStore, redis: Redis
+) -> None:
+    await save(store, enrolled("Ada", 0))
+    await redis.hset(SUBJECTS, "person-ada", b"garbage")
+    with pytest.raises(GalleryError, match="fess faces remove person-ada"):
+        await store.find("Ada")
+    assert await store.people() == ()
+    assert await store.remove("person-ada") == "person-ada"
+    assert await redis.hlen(NAMES) == 0
+
+
+async def test_a_record_under_somebody_elses_id_is_not_believed(
+    store: GalleryStore, redis: Redis
+) -> None:
+    await save(store, enrolled("Ada", 0))
+    await save(store, enrolled("Ben", 1))
+    await redis.hset(SUBJECTS, "person-ada", await redis.hget(SUBJECTS, "person-ben"))
+    changes = await store.changes({}, "")
+    assert set(changes.rejected) == {"person-ada"}
+
+
+async def test_every_worker_has_a_change_within_a_second(redis: Redis, store: GalleryStore) -> None:
+    first, second = watcher_of(redis), watcher_of(redis)
+    async with following(first, second):
+        await until(lambda: not first.degraded and not second.degraded, 5.0)
+        await save(store, enrolled("Ada", 0))
+        await until(lambda: len(first.current) == 1 and len(second.current) == 1, 1.0)
+        await store.remove("Ada")
+        await until(lambda: len(first.current) == 0 and len(second.current) == 0, 1.0)
+    assert first.current.version == second.current.version
+
+
+async def test_without_the_channel_a_change_is_noticed_all_the_same(
+    redis: Redis, store: GalleryStore
+) -> None:
+    watcher = watcher_of(redis)
+    await watcher.refresh()
+    await save(store, enrolled("Ada", 0))
+    assert await watcher.refresh()
+    assert not await watcher.refresh()
+    assert watcher.current.match(axis(0))[0].person_name == "Ada"
+
+
+async def test_a_change_is_announced_and_not_only_polled(redis: Redis, store: GalleryStore) -> None:
+    watcher = watcher_of(redis, poll_s=60.0)
+    async with following(watcher):
+        await until(lambda: not watcher.degraded, 5.0)
+        await asyncio.sleep(0.2)  # the channel needs a moment to be joined
+        await save(store, enrolled("Ada", 0))
+        await until(lambda: len(watcher.current) == 1, 5.0)
+
+
+async def test_people_of_another_model_are_left_out_and_the_mend_is_told(
+    redis: Redis, store: GalleryStore
+) -> None:
+    await save(store, enrolled("Ada", 0))
+    await save(store, dataclasses.replace(enrolled("Ben", 1), model=OTHER_MODEL))
+    watcher = watcher_of(redis)
+    await watcher.refresh()
+    assert [subject.person_name for subject in watcher.current.subjects] == ["Ada"]
+    assert watcher.degraded
+    assert "fess faces import" in (watcher.problem or "")
+
+
+async def test_a_damaged_record_does_not_keep_the_others_from_being_recognised(
+    redis: Redis, store: GalleryStore
+) -> None:
+    await save(store, enrolled("Ada", 0))
+    await save(store, enrolled("Ben", 1))
+    await redis.hset(SUBJECTS, "person-ben", b"garbage")
+    watcher = watcher_of(redis)
+    await watcher.refresh()
+    assert [subject.person_name for subject in watcher.current.subjects] == ["Ada"]
+    assert "person-ben" in (watcher.problem or "")
+
+
+async def test_a_gallery_that_vanished_stays_in_use_until_there_is_another(
+    redis: Redis, store: GalleryStore
+) -> None:
+    await save(store, enrolled("Ada", 0))
+    watcher = watcher_of(redis)
+    await watcher.refresh()
+    await redis.flushdb()
+    assert not await watcher.refresh()
+    assert len(watcher.current) == 1
+    assert "lost the gallery" in (watcher.problem or "")
+    await save(store, enrolled("Ben", 1))
+    await watcher.refresh()
+    assert [subject.person_name for subject in watcher.current.subjects] == ["Ben"]
+    assert not watcher.degraded
+
+
+async def test_a_restored_backup_is_read_as_a_whole(redis: Redis, store: GalleryStore) -> None:
+    await save(store, enrolled("Ada", 0))
+    backup = {key: await redis.dump(key) or b"" for key in await redis.keys("gallery:*")}
+    await save(store, enrolled("Ben", 1))
+    watcher = watcher_of(redis)
+    await watcher.refresh()
+    await redis.flushdb()
+    for key, value in backup.items():
+        await redis.restore(key, 0, value)
+    await watcher.refresh()
+    assert [subject.person_name for subject in watcher.current.subjects] == ["Ada"]
