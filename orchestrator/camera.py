@@ -1,14 +1,16 @@
 """A configured source of frames."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Fraction, Fraction]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
+
+_QUERY = re.compile("[?#]")
 
 
 class CameraState(StrEnum):
@@ -52,9 +54,15 @@ class Camera(BaseModel):
 
 
 def redact(url: str) -> str:
-    """A URL fit to be shown: user, password and query removed."""
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.netloc:
-        return url.split("?", 1)[0]
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    """A URL fit to be shown: user, password, query and fragment removed.
+
+    A password that should have been escaped and was not may hold "/", "?", "#" and "@"; then rather too much
+    is left out.
+    """
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    before, *query = _QUERY.split(rest, maxsplit=1)
+    if ":" in before and "@" in "".join(query):
+        before = "***"
+    elif ":" in before or (separator and not before.startswith("/")):
+        before = before.rpartition("@")[2]
+    return f"{scheme}{separator}{before}"
