@@ -24,7 +24,10 @@ from orchestrator.ledger import Coverage, Skip
 from orchestrator.telemetry import scrub
 
 Check = Callable[[], Awaitable[float]]
-"""Asks one component for a sign of life: the seconds it took; raises FessError, BusError or OSError."""
+"""Asks one component for a sign of life; raises FessError, BusError or OSError.
+
+Returns the seconds that the answer took, or 0 where nothing was asked over a network.
+"""
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -178,7 +181,9 @@ class Health:
         except (FessError, BusError, OSError) as error:  # TimeoutError is an OSError
             words = str(error) or f"no answer within {self._timeout_s:g} s"
             return ComponentHealth(healthy=False, error=scrub(words))
-        return ComponentHealth(healthy=True, latency_ms=round(latency_s * 1000, 3))
+        return ComponentHealth(
+            healthy=True, latency_ms=round(latency_s * 1000, 3) if latency_s else None
+        )
 
 
 def _verdict(

@@ -129,6 +129,19 @@ async def test_a_component_that_says_nothing_is_given_up_and_does_not_hold_up_th
     assert document.components.redis.error == "no answer within 0.05 s"
 
 
+async def test_a_part_that_is_looked_at_without_asking_anybody_has_no_latency(
+    tmp_path: Path,
+) -> None:
+    async def here() -> float:
+        return 0.0
+
+    document = await report(Board(), tmp_path, outbox=here)
+    assert document.model_dump(exclude_none=True)["components"]["outbox"] == {
+        "healthy": True,
+        "enabled": True,
+    }
+
+
 async def test_a_bug_in_a_check_is_not_taken_for_an_ill_component(tmp_path: Path) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await report(Board(), tmp_path, redis=failing(ZeroDivisionError()))
