@@ -40,8 +40,13 @@ class Backlog:
             self._count(entry, 1)
         return self._trim()
 
-    def take(self, count: int, max_bytes: int) -> list[Entry]:
-        """The oldest, in order of hand-over."""
+    @property
+    def first(self) -> int | None:
+        """The lowest sequence."""
+        return min((lane[0].sequence for lane in self._lanes.values() if lane), default=None)
+
+    def take(self, count: int, max_bytes: int, before: int | None) -> list[Entry]:
+        """The oldest, in order of hand-over, with a sequence below `before`."""
         taken: list[Entry] = []
         size = 0
         while len(taken) < count:
@@ -50,7 +55,7 @@ class Backlog:
                 break
             lane = min(heads, key=lambda lane: lane[0].sequence) if len(heads) > 1 else heads[0]
             size += len(lane[0].record.payload)
-            if taken and size > max_bytes:
+            if (taken and size > max_bytes) or (before is not None and lane[0].sequence >= before):
                 break
             taken.append(self._pop(lane))
         return taken

@@ -3,7 +3,7 @@
 Each event type has a lane of files, `<lane>-<sequence of its first entry>.spool`, written at the end
 and read from the beginning. A file is deleted once all of it was acknowledged, so a crash repeats at
 most one file a lane. Methods block on the disk: the outbox calls them in a thread. The attributes
-`waiting`, `size_bytes` and `oldest_s` may be read at any time from any thread.
+`waiting`, `size_bytes`, `first` and `oldest_s` may be read at any time from any thread.
 """
 
 import fcntl
@@ -48,6 +48,12 @@ class _Lane:
         return on_disk if self.loaded is None else on_disk - self.files[0].count + len(self.loaded)
 
     @property
+    def first(self) -> int | None:
+        if self.loaded:
+            return self.loaded[0].sequence
+        return self.files[0].first if self.files else None
+
+    @property
     def oldest_s(self) -> float | None:
         if self.loaded:
             return self.loaded[0].record.timestamp_s
@@ -67,6 +73,7 @@ class Spool:
         self.file_bytes = max(2048, min(_FILE_BYTES, max_bytes // 16))
         self.waiting = 0
         self.size_bytes = 0
+        self.first: int | None = None
         self.oldest_s: float | None = None
 
     def open(self) -> int:
@@ -113,14 +120,19 @@ class Spool:
             self._publish_figures()
             return dropped
 
-    def take(self, count: int, max_bytes: int) -> list[Entry]:
-        """The oldest entries, in order of hand-over. They stay on disk until `settle`."""
+    def take(self, count: int, max_bytes: int, before: int | None = None) -> list[Entry]:
+        """The oldest entries, in order of hand-over, with a sequence below `before`.
+
+        They stay on disk until `settle`.
+        """
         with self._mutex:
             taken: list[Entry] = []
             size = 0
             while len(taken) < count:
                 loaded = self._oldest_loaded()
-                if not loaded or (taken and size + len(loaded[0].record.payload) > max_bytes):
+                if not loaded or (before is not None and loaded[0].sequence >= before):
+                    break
+                if taken and size + len(loaded[0].record.payload) > max_bytes:
                     break
                 size += len(loaded[0].record.payload)
                 taken.append(loaded.popleft())
@@ -229,6 +241,7 @@ class Spool:
         lanes = self._lanes.values()
         self.waiting = self._out + sum(lane.waiting for lane in lanes)
         self.size_bytes = self._size()
+        self.first = min((lane.first for lane in lanes if lane.first is not None), default=None)
         self.oldest_s = min(
             (lane.oldest_s for lane in lanes if lane.oldest_s is not None), default=None
         )

@@ -1,6 +1,6 @@
 """Where events wait for the bus: in memory, and behind one another on disk when that is wiser.
 
-Order is the order of hand-over, across both: while anything is on disk, the disk is older.
+Entries leave in the order of hand-over, which their sequences tell, wherever they are meanwhile.
 """
 
 import asyncio
@@ -74,12 +74,12 @@ class WaitingRoom:
     async def take(self, count: int, max_bytes: int) -> list[Entry]:
         """The oldest, until `settle`; one take at a time. Cancelled, it has taken nothing."""
         async with self._moving:
-            self._out_of_disk = self._spool.waiting > 0
+            taken = self._backlog.take(count, max_bytes, before=self._spool.first)
+            self._out_of_memory = len(taken)
+            self._out_of_disk = not taken and self._spool.first is not None
             if not self._out_of_disk:
-                taken = self._backlog.take(count, max_bytes)
-                self._out_of_memory = len(taken)
                 return taken
-            taking = in_thread(self._spool.take, count, max_bytes)
+            taking = in_thread(self._spool.take, count, max_bytes, self._backlog.first)
             try:
                 await seen_through(taking)
             except asyncio.CancelledError:
@@ -93,14 +93,9 @@ class WaitingRoom:
         if self._out_of_disk:
             await self._settle_on_disk(remaining)
         elif to_disk and self._opened and remaining:
-            async with self._moving:
-                for kind in reversed(PRIORITY):
-                    batch = [entry for entry in remaining if entry.record.event_type == kind]
-                    self._out_of_memory -= len(batch)
-                    if batch:
-                        await self._store(kind, batch)
+            await self._store_in_front(remaining)
         else:
-            self._count("memory_full", self._backlog.put_back(remaining))
+            self._return(remaining)
         self._out_of_memory = 0
 
     async def spill(self) -> bool:
@@ -136,6 +131,31 @@ class WaitingRoom:
         if self._spool.waiting:
             log.info("%d events of an earlier run are published first", self._spool.waiting)
         return self._opened
+
+    async def _store_in_front(self, batch: list[Entry]) -> None:
+        try:
+            await self._moving.acquire()
+        except asyncio.CancelledError:
+            self._return(batch)
+            raise
+        left = {
+            kind: [entry for entry in batch if entry.record.event_type == kind] for kind in PRIORITY
+        }
+        try:
+            for kind in reversed(PRIORITY):
+                part = left.pop(kind)
+                self._out_of_memory -= len(part)
+                if part:
+                    await self._store(kind, part)
+        finally:  # cancelled: each part is either stored or returned
+            for part in left.values():
+                self._return(part)
+            self._moving.release()
+
+    def _return(self, batch: Sequence[Entry]) -> None:
+        """To memory, where a put may just have needed the room."""
+        self._out_of_memory = 0
+        self._count("memory_full", self._backlog.put_back(batch))
 
     async def _store(self, kind: str, batch: list[Entry]) -> bool:
         """Write a batch; back to memory with it where the disk does not take it."""
