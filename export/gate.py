@@ -126,8 +126,9 @@ def _compare(
 
 def _described(value: onnx.ValueInfoProto) -> Signature:
     kind = value.type.tensor_type
-    # Names of dtypes follow NumPy; what is not a tensor has element type 0 and matches nothing.
-    dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else "none"
+    # Names of dtypes follow NumPy; what is no tensor, or of no known type, matches nothing.
+    known = kind.elem_type in helper.get_all_tensor_dtypes()
+    dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name if known else "none"
     dimensions = tuple(d.dim_param or d.dim_value for d in kind.shape.dim)
     return Signature(value.name, dtype, dimensions)
 

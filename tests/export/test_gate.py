@@ -4,11 +4,14 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from export.gate import admit
@@ -199,3 +202,19 @@ def test_outputs_are_compared_as_well(tmp_path: Path) -> None:
     path = written(doubling(), tmp_path)
     with pytest.raises(ModelError, match="wrong outputs"):
         admit(path, sha256=None, inputs=[INPUT], outputs=[OUTPUT, OUTPUT])
+
+
+@settings(deadline=None, max_examples=300)
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6))
+def test_any_damage_is_either_harmless_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
+) -> None:
+    content = bytearray(doubling().SerializeToString())
+    for place, value in changes:
+        content[place % len(content)] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.onnx"
+    path.write_bytes(content)
+    model: onnx.ModelProto | None = None
+    with suppress(ModelError):
+        model = admit(path, sha256=None, inputs=[INPUT], outputs=[OUTPUT])
+    assert model is None or [value.name for value in model.graph.output] == ["twice"]
