@@ -99,6 +99,7 @@ class ThreadedFrames:
                 await self._ended.wait()
         except TimeoutError:
             return False
+        self._thread.join()  # it has said that it is done
         return True
 
     def _run(self) -> None:
