@@ -47,11 +47,17 @@ class Mailbox:
 
     async def ready(self) -> bool:
         """Wait for a frame without taking it. False: the file ended. Raises what ended the stream."""
-        await self._ready.wait()
-        with self._changed:
-            if self._frame is None and self._failure is not None:
-                raise self._failure
-            return self._frame is not None
+        while True:
+            await self._ready.wait()
+            with self._changed:
+                if self._frame is not None:
+                    return True
+                if self._finished:
+                    if self._failure is not None:
+                        raise self._failure
+                    return False
+                # Woken for a frame that was replaced, and taken, before its wake-up came.
+                self._ready.clear()
 
     async def get(self) -> Frame | None:
         """Take the frame. None: the file ended. Raises what ended the stream."""

@@ -129,3 +129,16 @@ async def test_a_reader_that_gives_up_loses_no_frame() -> None:
     mailbox.put(frame(1))
 
     assert await taken(mailbox) == 1
+
+
+async def test_a_frame_that_was_replaced_and_taken_before_its_wake_up_came_is_not_the_end() -> None:
+    mailbox = await open_mailbox(CameraLedger())
+    mailbox.put(frame(1))
+    assert await mailbox.ready()
+    mailbox.put(frame(2))  # its wake-up is still to come
+    assert await taken(mailbox) == 2
+    await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await mailbox.ready()
