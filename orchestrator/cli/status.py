@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.table import fetch_status, table
-from orchestrator.settings import load
+from orchestrator.settings import HttpSettings, load
 
 
 def status(
@@ -21,7 +21,13 @@ def status(
     """
     http = load().http
     token = http.token.get_secret_value() if http.token else None
-    found = asyncio.run(fetch_status(url or f"http://{http.host}:{http.port}", token))
+    found = asyncio.run(fetch_status(url or page_url(http), token))
     Console().print(table(found.cameras, found.events, found.health))
     if found.health.status == "unhealthy":
         raise typer.Exit(2)
+
+
+def page_url(http: HttpSettings) -> str:
+    """Where this machine reaches the page; who listens on all addresses is asked on loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)
+    return f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
