@@ -1,6 +1,7 @@
 """How Kafka is reached, and what to say when it is not."""
 
 import asyncio
+import logging
 import ssl
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,6 +53,7 @@ class KafkaConfig:
         """Arguments that every client of aiokafka takes. Raises OSError for unreadable certificates."""
         login: dict[str, Any] = {}
         if self.security_protocol.startswith("SASL"):
+            logging.getLogger("aiokafka.conn").addFilter(_keeps_secrets)
             login = {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.sasl_username or "",
@@ -83,6 +85,11 @@ class KafkaConfig:
         if "Authentication" in said or "Sasl" in said:
             return f"login as {self.sasl_username!r} with {self.sasl_mechanism} refused ({said})"
         return said
+
+
+def _keeps_secrets(entry: logging.LogRecord) -> bool:
+    """At DEBUG the client logs its requests whole, the one with the password too."""
+    return entry.levelno > logging.DEBUG or "Sasl" not in entry.getMessage()
 
 
 def describe(error: BaseException) -> str:

@@ -41,7 +41,7 @@ class World:
             1 << 24,
             on_sent=lambda record: None,
             on_dropped=lambda *what: self.dropped.append(what),
-            memory_events=60,
+            memory_events=400,
             batch_events=7,
             backoff=Backoff(0.001, 0.002),
             sleep=swift_sleep,
