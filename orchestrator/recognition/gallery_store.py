@@ -31,6 +31,7 @@ from orchestrator.recognition.codec import (
 )
 from orchestrator.recognition.connection import failing_as_cache_error
 from orchestrator.recognition.enrolled import EnrolledFace, EnrolledPerson, folded
+from orchestrator.recognition.face_cache import INDEX, face_key
 
 SUBJECTS = "gallery:subjects"
 REVISIONS = "gallery:revisions"
@@ -146,7 +147,8 @@ class GalleryStore:
                 if _text(owner) == face_id:
                     pipe.hdel(NAMES, name)
             # The face cache holds the same person's face until it expires: it goes with them.
-            pipe.unlink(f"face:{face_id}")
+            pipe.unlink(face_key(face_id))
+            pipe.zrem(INDEX, face_id)
             return face_id
 
         return await self._transact(attempt)

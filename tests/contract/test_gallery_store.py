@@ -98,6 +98,7 @@ async def test_a_removed_person_leaves_nothing_behind_but_the_count_of_changes(
     ada = enrolled("Ada", 0)
     await save(store, ada)
     await redis.set(f"face:{ada.face_id}", b"cached")
+    await redis.zadd("faces:cached", {ada.face_id: 1.0})
     assert await store.remove("ADA") == ada.face_id
     assert await store.remove("Ada") is None
     assert set(await redis.keys("*")) == {VERSION_KEY.encode(), EPOCH.encode()}
