@@ -17,6 +17,7 @@ from orchestrator.app import Process, run
 from orchestrator.board import CameraStatus
 from orchestrator.buses import make_bus
 from orchestrator.camera import Camera
+from orchestrator.cli.face_services import open_services
 from orchestrator.cli.faces import Wish, enrol_people
 from orchestrator.cli.run import stop_on_signals
 from orchestrator.cli.table import live_table
@@ -69,10 +70,7 @@ async def _demo(
         servers = await stack.enter_async_context(
             open_servers(apart, on_progress=lambda words: console.print(f"  {words}"))
         )
-        for role in CAST:
-            await enrol_people(
-                servers.settings, {role.name: [clips[role.clip]]}, Wish(role.authorized, yes=True)
-            )
+        await _enrol_cast(servers.settings, clips)
         rtsp = None
         if await rtsp_available():
             mounts = {s.camera_id: clips[s.clip] for s in SCENES if s.camera_id in RTSP_CAMERAS}
@@ -81,6 +79,17 @@ async def _demo(
             console.print("No RTSP server is installed here: every camera plays its file.")
         show = Show(servers, console, stop, seconds, shows_table=shows_table)
         await show.run(clips, rtsp)
+
+
+async def _enrol_cast(settings: Settings, clips: dict[str, Path]) -> None:
+    """Enrol whoever an earlier demo has not enrolled already."""
+    async with open_services(settings, triton=False) as services:
+        known = {person.person_name for person in await services.store.people()}
+    for role in CAST:
+        if role.name not in known:
+            await enrol_people(
+                settings, {role.name: [clips[role.clip]]}, Wish(role.authorized, yes=True)
+            )
 
 
 class Show:
@@ -152,7 +161,7 @@ def summary(statuses: Sequence[CameraStatus], testimony: Testimony) -> Renderabl
     table = Table(title="What happened", title_justify="left", box=SIMPLE)
     for heading in ("camera", "named"):
         table.add_column(heading, no_wrap=True)
-    numbers = ("strangers", "frames", "inspected", "fps", "p50 ms", "p95 ms", "sightings")
+    numbers = ("unknown", "frames", "looked", "fps", "p50 ms", "p95 ms", "events")
     for heading in numbers:
         table.add_column(heading, justify="right")
     for status in statuses:
