@@ -69,7 +69,7 @@ format: $(STAMP) ## Put the code into shape.
 	$(BIN)/ruff check --fix .
 
 lock: $(STAMP) ## Resolve the dependencies anew and write the lock files with hashes.
-	@for spec in "all --extra export --extra embedded --extra dev" "runtime --extra export -c requirements/all.txt"; do \
+	@for spec in "all --extra embedded --extra dev" "runtime -c requirements/all.txt"; do \
 		set -- $$spec; name=$$1; shift; \
 		$(BIN)/uv pip compile --quiet pyproject.toml "$$@" --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --upgrade -o requirements/$$name.txt; done
 	@for name in triton perf; do \
