@@ -156,6 +156,8 @@ class TritonKind:
         shm = f"shm-region-prefix-name={self._shm_prefix}"  # heeded only if both backends are told
         return [
             *(f"--{name}={value}" for name, value in options.items()),
+            # Our backend completes no configuration; asking it would start every backend process twice.
+            "--disable-auto-complete-config",
             *(f"--backend-config={backend},{shm}" for backend in ("python", "onnxruntime")),
         ]
 

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import psutil
 import pytest
 import tritonclient.grpc as grpcclient
+import tritonclient.grpc.aio as grpcclient_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
@@ -83,6 +85,38 @@ def test_a_batch_that_fails_is_an_error_to_its_requests_and_the_next_one_succeed
         ask(server.grpc_url, [[1, 2, 3, 1000]])
     assert ask(server.grpc_url, [[1, 2, 3, 4]])[1].tolist() == [[10]]
     assert [child.pid for child in psutil.Process(server.pid).children()] == backends
+
+
+def test_requests_that_nobody_waits_for_any_more_are_not_run(start_triton: StartTriton) -> None:
+    server = start_triton()
+    (backend,) = psutil.Process(server.pid).children()
+    asked = 100
+
+    async def give_up() -> None:
+        given = grpcclient.InferInput("digits", [1, 4], "INT32")
+        given.set_data_from_numpy(np.zeros((1, 4), dtype=np.int32))
+
+        async def wait_briefly() -> None:
+            with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+                await client.infer("tiny", [given], client_timeout=0.5)
+
+        async with (
+            grpcclient_aio.InferenceServerClient(server.grpc_url) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for _ in range(asked):
+                tasks.create_task(wait_briefly())
+
+    backend.suspend()
+    try:
+        asyncio.run(give_up())
+    finally:
+        backend.resume()
+    ask(server.grpc_url, [[1, 2, 3, 4]])
+    stats = json.loads(get(f"http://{server.http_url}/v2/models/tiny/stats"))["model_stats"][0]
+    # At most one batch of eight was running, and two more had been handed to the backend.
+    assert stats["inference_count"] <= 3 * 8 + 1
+    assert stats["inference_stats"]["fail"]["count"] >= asked - 3 * 8
 
 
 def test_the_real_models_are_served(triton: EmbeddedTriton) -> None:
@@ -205,9 +239,24 @@ def test_a_model_that_cannot_be_loaded_is_named_with_the_reason(
     assert not _shared_memory(tmp_path / "state")
 
 
-async def _start(repository: Path, state_dir: Path) -> None:
-    async with EmbeddedTriton(repository, state_dir):
-        pass
+def test_a_gpu_that_onnx_runtime_cannot_use_is_told_with_the_mend(
+    triton_files: TritonFiles, tmp_path: Path
+) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime can use a GPU")
+    write_tiny(tmp_path / "models")
+    with pytest.raises(ServerError, match=r"DETECTOR_DEVICE=gpu.*install fess\[embedded-gpu\]"):
+        asyncio.run(_start(tmp_path / "models", tmp_path / "state", device="gpu"))
+
+
+def test_folders_may_be_named_as_one_likes(triton_files: TritonFiles, tmp_path: Path) -> None:
+    write_tiny(tmp_path / "my models (old); $HOME")
+    asyncio.run(_start(tmp_path / "my models (old); $HOME", tmp_path / 'it\'s "state" & more'))
+
+
+async def _start(repository: Path, state_dir: Path, *, device: str = "auto") -> None:
+    async with EmbeddedTriton(repository, state_dir, device=device) as server:
+        assert not server.attached
 
 
 def _with_children(pid: int) -> list[psutil.Process]:

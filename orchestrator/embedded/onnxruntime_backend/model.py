@@ -26,7 +26,7 @@ ACCELERATORS = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOEx
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Add nothing: Triton does not say here where the model's file is, so its configuration is whole."""
+        """Add nothing: Triton does not say here where the model's file is, so the configuration must be whole."""
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
