@@ -84,6 +84,11 @@ class Outbox:
         return self._room.events
 
     @property
+    def at_risk(self) -> int:
+        """Those of the waiting that are in memory only: a crash at this moment would lose them."""
+        return self._room.at_risk
+
+    @property
     def oldest_age_s(self) -> float:
         """Seconds since the oldest waiting event was captured; 0 where none waits."""
         moments = [entry.record.timestamp_s for entry in self._hand[:1]]

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _HEADER = "header:"
 _BLOCK_MS = 1000
+_ACK_AFTER = 256
+_ACK_EVERY_S = 0.5
 _FAILURES = (RedisError, OSError, TimeoutError)
 
 
@@ -123,18 +125,21 @@ class RedisStreamsBus:
         rng = random.Random()
         backoff = Backoff()
         attempt = 0
-        while True:
-            try:
-                deliveries = await reader.read()
-                attempt = 0
-            except _FAILURES as error:
-                delay_s = backoff.delay_s(attempt, rng)
-                attempt += 1
-                log.warning("%s; reading again in %.1f s", self._reason(error), delay_s)
-                await asyncio.sleep(delay_s)
-                continue
-            for delivery in deliveries:
-                yield delivery
+        try:
+            while True:
+                try:
+                    deliveries = await reader.read()
+                    attempt = 0
+                except _FAILURES as error:
+                    delay_s = backoff.delay_s(attempt, rng)
+                    attempt += 1
+                    log.warning("%s; reading again in %.1f s", self._reason(error), delay_s)
+                    await asyncio.sleep(delay_s)
+                    continue
+                for delivery in deliveries:
+                    yield delivery
+        finally:
+            await reader.acknowledge()
 
     def _reason(self, error: Exception) -> str:
         what = str(error) or type(error).__name__
@@ -160,10 +165,26 @@ class _Reader:
         self._ready = False
         self._backlog = dict.fromkeys(self._topics, b"0")  # own unacknowledged, from the oldest
         self._in_hand: set[tuple[str, bytes]] = set()
+        self._done: dict[str, list[bytes]] = {topic: [] for topic in self._topics}
+        self._ack_at = 0.0
         self._claim_at = time.monotonic() + config.claim_idle_s
+
+    async def acknowledge(self) -> None:
+        """Tell Redis what is done, many at once: a round trip for each would be the reader's limit."""
+        self._ack_at = time.monotonic() + _ACK_EVERY_S
+        for topic, entry_ids in self._done.items():
+            if not entry_ids:
+                continue
+            try:
+                await self._redis.xack(topic, self._group, *entry_ids)
+            except _FAILURES as error:  # they are delivered again, and dropped by their ids
+                log.warning("%s: %d not acknowledged: %s", topic, len(entry_ids), error)
+            self._in_hand.difference_update((topic, entry_id) for entry_id in entry_ids)
+            entry_ids.clear()
 
     async def read(self) -> list[Delivery]:
         """Wait up to a second for entries. Raises RedisError, OSError."""
+        await self.acknowledge()
         if not self._ready:
             await self._create_groups()
             self._ready = True
@@ -237,11 +258,10 @@ class _Reader:
         self._in_hand.add((topic, entry_id))
 
         async def ack() -> None:
-            try:
-                await self._redis.xack(topic, self._group, entry_id)
-            except _FAILURES as error:  # it is delivered again, and dropped by its id
-                log.warning("%s %s was not acknowledged: %s", topic, entry_id.decode(), error)
-            self._in_hand.discard((topic, entry_id))
+            done = self._done[topic]
+            done.append(entry_id)
+            if len(done) >= _ACK_AFTER or time.monotonic() >= self._ack_at:
+                await self.acknowledge()
 
         headers = {
             name.decode().removeprefix(_HEADER): value.decode(errors="replace")

@@ -45,6 +45,10 @@ class WaitingRoom:
         return self._backlog.events
 
     @property
+    def at_risk(self) -> int:
+        return self._backlog.events + self._out_of_memory + self._in_motion
+
+    @property
     def half_full(self) -> bool:
         """Of memory."""
         return self._backlog.half_full

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -67,6 +68,11 @@ async def client(server: EmbeddedRedis) -> AsyncIterator[Redis]:
         await redis.aclose()
 
 
+async def entries(redis: Redis, topic: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    found: Any = await redis.xrange(topic)  # the client's own types are of every version's answers
+    return list(found)
+
+
 async def numbers(bus: RedisStreamsBus, topic: str, count: int, consumer: str = "") -> list[int]:
     found: list[int] = []
     source = bus.subscribe([topic], "test", consumer=consumer)
@@ -87,7 +93,7 @@ async def test_an_entry_has_the_fields_that_are_documented(
     event = alert("door", 1)
     async with opened(config_of(redis_server), topics) as bus, client(redis_server) as redis:
         await bus.publish([event])
-        ((_, fields),) = await redis.xrange(topics.alerts)
+        ((_, fields),) = await entries(redis, topics.alerts)
     assert fields == {
         b"event_id": str(event.event_id).encode(),
         b"type": b"alert.triggered",
@@ -178,7 +184,7 @@ async def test_a_stream_keeps_roughly_its_newest_entries(
         for start in range(0, 1000, 100):
             await bus.publish([motion("door", number) for number in range(start, start + 100)])
         length = await redis.xlen(topics.motion)
-        ((_, last),) = await redis.xrevrange(topics.motion, count=1)
+        _, last = (await entries(redis, topics.motion))[-1]
     assert 100 <= length <= 300
     assert number_of(decode(last[b"payload"])) == 999
 

@@ -1,5 +1,6 @@
 """Events to send: each camera counts its own."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from eventbus.events import (
@@ -73,7 +74,7 @@ def alert(camera_id: str, number: int, message: str = "somebody is there") -> Al
     )
 
 
-KINDS = (motion, face, status, alert)
+KINDS: tuple[Callable[[str, int], Event], ...] = (motion, face, status, alert)
 
 
 def number_of(event: Event) -> int:
