@@ -56,7 +56,12 @@ class Fleet:
                 return
             except Exception as bug:  # counted, logged with its traceback, and tried again
                 self._metrics.camera_losses.labels(camera.camera_id, type(bug).__name__).inc()
-                log.exception(
-                    "camera %s: a bug stopped its path; starting it again", camera.camera_id
-                )
+                log.exception("camera %s: a bug stopped its path", camera.camera_id)
+                if _is_cancelled():  # a bug on the way out: whoever removed the camera waits for us
+                    return
                 await self._sleep(PAUSE_AFTER_BUG_S)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
