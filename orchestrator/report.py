@@ -112,7 +112,8 @@ class Reporter:
 
     def label(self, class_id: int) -> str:
         """A class's name; `class_7` where the model's labels do not reach."""
-        return self.labels[class_id] if class_id < len(self.labels) else f"class_{class_id}"
+        known = 0 <= class_id < len(self.labels)
+        return self.labels[class_id] if known else f"class_{class_id}"
 
     def _face_evidence(
         self, frame: Frame, identity: Identity, latencies: StageLatencies | None
@@ -146,10 +147,14 @@ def _matched(detections: Detections, tracks: tuple[Track, ...]) -> list[int | No
     if not len(detections) or not tracks:
         return [None] * len(detections)
     overlaps = iou(detections.xyxy, np.stack([track.xyxy for track in tracks]))
-    best = overlaps.argmax(axis=1)
+    classes = np.array([track.class_id for track in tracks])
+    overlaps[detections.class_id[:, np.newaxis] != classes] = 0.0
+    nearest_track, nearest_detection = overlaps.argmax(axis=1), overlaps.argmax(axis=0)
     return [
-        tracks[column].track_id if overlaps[row, column] >= SAME_OBJECT_IOU else None
-        for row, column in enumerate(best)
+        tracks[column].track_id
+        if overlaps[row, column] >= SAME_OBJECT_IOU and nearest_detection[column] == row
+        else None
+        for row, column in enumerate(nearest_track)
     ]
 
 
