@@ -11,6 +11,7 @@ import psutil
 import pytest
 import redis
 
+from orchestrator.embedded.claim import Claim
 from orchestrator.embedded.keeper import Patience
 from orchestrator.embedded.loopback import free_ports
 from orchestrator.embedded.redis import EmbeddedRedis, find_binary
@@ -186,6 +187,26 @@ def test_a_start_that_fails_tells_the_servers_last_words(
         ServerError, match=r"(?s)redis did not start \(exit code 1\):\n.*redis\.log"
     ):
         asyncio.run(start())
+
+
+def test_a_holder_that_never_answers_is_told_with_the_mend(
+    redis_binary: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    held = Claim(tmp_path, "redis").take()
+    assert held is not None
+
+    async def start() -> None:
+        patience = Patience(ready_s=0.3)
+        async with EmbeddedRedis(tmp_path, patience=patience, on_progress=told.append):
+            pass
+
+    try:
+        with pytest.raises(ServerError, match=r"another process holds the redis.*STATE_DIR"):
+            asyncio.run(start())
+    finally:
+        os.close(held)
+    assert told == ["another process holds redis; waiting for it"]
 
 
 def test_a_port_taken_at_the_last_moment_is_replaced_by_another(
