@@ -22,8 +22,9 @@ MAX_PIXELS = 1 << 26
 # one), and after damage, which fades from the following pictures.
 START_PATIENCE = 250
 DAMAGE_PATIENCE = 50
-# Packets without a picture after which the decoder is given up: the codec changed within the stream.
-BARREN_PACKETS = 250
+# Packets in a row that give no picture, after there were some: the codec changed within the stream. Before the
+# first picture a long wait for a keyframe is usual, and the watchdog limits it.
+BARREN_PACKETS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Source:
     ) -> Iterator[Decoded]:
         """Until the stream ends. Raises CameraStalled and StreamEnded."""
         packets = self._container.demux(self._stream)
-        barren = 0
+        barren, fruitful = 0, False
         while True:
             try:
                 packet = next(packets, None)
@@ -90,8 +91,9 @@ class Source:
                 return
             on_packet()
             frames = self._decode(packet, on_error)
+            fruitful = fruitful or bool(frames)
             barren = 0 if frames else barren + 1
-            if barren > BARREN_PACKETS:
+            if fruitful and barren > BARREN_PACKETS:
                 raise StreamEnded(self._camera.camera_id, "no picture can be decoded any more")
             yield from frames
 

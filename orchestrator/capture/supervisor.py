@@ -38,24 +38,15 @@ async def supervise(
     on_state     told once when the first frame after a loss is there, and once when the camera is lost
     opening      shared by all cameras; held while one is opened, until its first frame or its failure
     """
-    presence = _Presence(camera, on_state, metrics)
+    presence = _Presence(camera, on_state, metrics, clock)
     attempt, healthy_s = 0, clock()
     try:
         while True:
-            online_s: float | None = None
             try:
-                async with open_frames() as frames:
-                    async with opening:
-                        found = await frames.ready()
-                    if found:
-                        online_s = clock()
-                        await presence.set(CameraState.ONLINE)
-                    async for frame in frames:
-                        await handle(frame)
-                await presence.set(CameraState.ENDED, "the file has ended")
+                await _watch(open_frames, handle, presence, opening)
                 return
             except CameraError as error:
-                if online_s is not None and clock() - online_s >= backoff.healthy_after_s:
+                if presence.online_for_s() >= backoff.healthy_after_s:
                     attempt, healthy_s = 0, clock()
                 delay_s = backoff.delay_s(attempt, clock() - healthy_s, lasting=error.lasting)
                 attempt += 1
@@ -67,15 +58,40 @@ async def supervise(
         presence.leave()
 
 
+async def _watch(
+    open_frames: OpenFrames,
+    handle: Callable[[Frame], Awaitable[None]],
+    presence: "_Presence",
+    opening: asyncio.Semaphore,
+) -> None:
+    """Returns when the file has ended. Raises CameraError."""
+    async with open_frames() as frames:
+        async with opening:
+            found = await frames.ready()
+        if found:
+            await presence.set(CameraState.ONLINE)
+        async for frame in frames:
+            await handle(frame)
+    await presence.set(CameraState.ENDED, "the file has ended")
+
+
 class _Presence:
     """Tells each change of state once, and keeps the gauges in step with it."""
 
-    def __init__(self, camera: Camera, on_state: OnState, metrics: Metrics) -> None:
+    def __init__(
+        self, camera: Camera, on_state: OnState, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
         self._on_state = on_state
+        self._clock = clock
         self._active = metrics.active_cameras
         self._online = metrics.camera_online.labels(camera.camera_id)
         self._online.set(0)
         self._state = CameraState.CONNECTING
+        self._since_s = clock()
+
+    def online_for_s(self) -> float:
+        """How long the camera has delivered; 0 while it does not."""
+        return self._clock() - self._since_s if self._state is CameraState.ONLINE else 0.0
 
     async def set(self, state: CameraState, detail: str = "") -> None:
         if state is self._state:
@@ -93,4 +109,4 @@ class _Presence:
         step = (state is CameraState.ONLINE) - (self._state is CameraState.ONLINE)
         self._active.inc(step)
         self._online.set(state is CameraState.ONLINE)
-        self._state = state
+        self._state, self._since_s = state, self._clock()

@@ -67,6 +67,8 @@ class FaultyProxy:
     def reset(self) -> None:
         """Send a TCP reset on every connection, whatever was on its way."""
         for writer in self._clients:
+            if writer.transport.is_closing():
+                continue
             connection = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()

@@ -70,7 +70,7 @@ def rtsp_python() -> Path:
         "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0');"
         "from gi.repository import Gst, GstRtspServer; Gst.init(None);"
         "missing = [n for n in ('h264parse', 'rtph264pay', 'parsebin', 'qtdemux') if not Gst.ElementFactory.find(n)];"
-        "raise SystemExit(', '.join(missing) and 'GStreamer lacks ' + ', '.join(missing))"
+        "raise SystemExit('GStreamer lacks ' + ', '.join(missing) if missing else 0)"
     )
     if not SYSTEM_PYTHON.exists():
         lacking("rtsp", f"{SYSTEM_PYTHON} is not installed")

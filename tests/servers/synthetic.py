@@ -47,8 +47,9 @@ def make_clip(
     b_frames: int = 0,
     pix_fmt: str = "yuv420p",
     first: int = 0,
+    start_s: float = 0.0,
 ) -> Path:
-    """Encode pictures `first` and following. The suffix of `path` chooses the container."""
+    """Encode pictures `first` and following, stamped from `start_s`. The suffix of `path` chooses the container."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         assert isinstance(stream, VideoStream)
@@ -63,7 +64,8 @@ def make_clip(
             stream.options = {"preset": "ultrafast", "sc_threshold": "0", "threads": "1"}
         for number in range(first, first + pictures):
             frame = av.VideoFrame.from_ndarray(draw(number, width, height), "rgb24")
-            frame.pts, frame.time_base = number - first, Fraction(1, fps)
+            frame.pts = number - first + round(start_s * fps)
+            frame.time_base = Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
