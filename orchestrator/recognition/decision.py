@@ -4,7 +4,9 @@ The rules, all counted in good faces and in stream time, never in wall-clock tim
 
 open      A face *claims* a person when that person is the most alike, at least `threshold` alike and at least
           `margin` ahead of the second. A person is named when `agreement` more faces claim them than claim anybody
-          else. After `max_faces` faces without a name the track is a stranger.
+          else. After `max_faces` faces without a name the track is a stranger. While nobody was claimed,
+          `agreement + 2` faces in a row that are all more than `margin` below the threshold are enough, for many
+          people are in view for a second only.
 stranger  Looked at again after 1 s, 2 s, 4 s and so on up to a minute, and at once when the gallery changes.
           `agreement` claims in a row for one person give the name.
 named     Looked at again every 10 s. A face *supports* the name when that person is still the most alike and at most
@@ -43,6 +45,10 @@ class DecisionRules:
                 return None
         return candidates[0]
 
+    def is_remote(self, candidates: tuple[Candidate, ...]) -> bool:
+        """Whether one face is clearly nobody's."""
+        return not candidates or candidates[0].similarity < self.threshold - self.margin
+
     def supports(self, candidates: tuple[Candidate, ...], face_id: str) -> bool:
         """Whether one face keeps a name that was given."""
         return (
@@ -80,6 +86,7 @@ class TrackDecision:
         """Forget the evidence so far, not the decision."""
         self._claims: dict[str, int] = {}
         self._faces = 0
+        self._remote = 0  # in a row
         self._run: tuple[str, int] = ("", 0)
         self._unsupported = 0
         self._strongest: dict[str, tuple[Candidate, ...]] = {}  # by the person claimed
@@ -108,6 +115,7 @@ class TrackDecision:
     ) -> Identity | None:
         """Weigh one good face; returns the identity if this face decided or changed it."""
         self._faces += 1
+        self._remote = self._remote + 1 if self._rules.is_remote(candidates) else 0
         claim = self._rules.claim(candidates)
         self._keep_strongest(claim, candidates)
         if self.identity is None:
@@ -131,7 +139,9 @@ class TrackDecision:
             others = [n for face_id, n in self._claims.items() if face_id != claim.face_id]
             if self._claims[claim.face_id] - max(others, default=0) >= self._rules.agreement:
                 return self._named(claim.face_id, gallery)
-        return self._stranger(gallery) if self._faces >= self._rules.max_faces else None
+        clear = not self._claims and self._remote >= self._rules.agreement + 2
+        enough = clear or self._faces >= self._rules.max_faces
+        return self._stranger(gallery) if enough else None
 
     def _add_stranger(
         self, claim: Candidate | None, gallery: Gallery, pts_s: float
