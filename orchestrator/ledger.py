@@ -17,7 +17,7 @@ class Skip(StrEnum):
     NO_MOTION = "no_motion"  # nothing moved since the last look
     BUSY = "busy"  # a newer frame replaced it in the mailbox
     STALE = "stale"  # too old when its turn came, or the server refused it as too old
-    ERROR = "error"  # inference failed, or the decoder marked the frame as damaged
+    ERROR = "error"  # inference failed, the decoder marked the frame as damaged, or a bug
 
 
 @dataclass(frozen=True, slots=True)

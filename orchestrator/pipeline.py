@@ -1,5 +1,6 @@
 """One camera's path, a line a stage: motion, detection, tracking, recognition, events."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,9 +82,12 @@ class CameraPipeline:
 
     async def inspect(self, frame: Frame) -> None:
         """Take one frame all the way; it leaves the ledger exactly once, cancelled or not."""
-        skipped: Skip | None = Skip.STALE
+        skipped: Skip | None = Skip.ERROR  # unless it ends by a bug, this is replaced
         try:
             skipped = await self._walk(frame)
+        except asyncio.CancelledError:
+            skipped = Skip.STALE
+            raise
         finally:
             if skipped is None:
                 self._ledger.inspected()

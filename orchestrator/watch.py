@@ -7,7 +7,7 @@ from functools import partial
 
 from alerting.rules import AlertConfig, AlertRules
 from orchestrator.board import Board
-from orchestrator.camera import Camera
+from orchestrator.camera import Camera, CameraState
 from orchestrator.capture.backoff import Backoff
 from orchestrator.capture.reader import Continuity
 from orchestrator.capture.stream import open_frames
@@ -87,6 +87,9 @@ class CameraWatch:
             )
         except asyncio.CancelledError:
             self._board.remove_camera(camera.camera_id)
+            raise
+        except Exception:  # a bug: the fleet contains it, and people must know that nobody looks
+            await pipeline.changed(CameraState.OFFLINE, "a fault in its path; see the log")
             raise
 
     async def replay(self, camera: Camera, started_at: datetime) -> None:

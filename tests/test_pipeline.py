@@ -1,0 +1,415 @@
+"""One camera's path: what becomes of a frame, which events it causes, and that it is always accounted for."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from alerting.rules import AlertConfig, AlertRules
+from eventbus.events import Event, MotionDetectionEvent, decode
+from orchestrator.board import Board, Mark
+from orchestrator.camera import Camera, CameraState
+from orchestrator.detection import Detections
+from orchestrator.errors import (
+    InferenceError,
+    InferenceInvalid,
+    InferenceStale,
+    InferenceUnavailable,
+)
+from orchestrator.frame import Frame
+from orchestrator.ledger import CameraLedger, Coverage, Skip
+from orchestrator.metrics import Metrics
+from orchestrator.motion.gate import MotionGate
+from orchestrator.picture import ArrayPicture, Picture
+from orchestrator.pipeline import CameraPipeline, Policy, Stages
+from orchestrator.ports import ModelVersion
+from orchestrator.recognition.recogniser import FaceRecogniser
+from orchestrator.replay import EventLines
+from orchestrator.report import Reporter
+from orchestrator.settings import FacesSettings, MotionSettings
+from orchestrator.tracking.byte_tracker import ByteTracker
+from tests.recognition.scripted import PaintedFace, ScriptedDetector, ScriptedEmbedder, paint
+from tests.recognition.vectors import Gallery, axis, gallery, subject
+from tests.tracking.walk import Box, Seen, sight
+
+PERSON, CAR = 0, 1
+ADA, BEN, NOBODY = 0, 1, 6
+FACES = ("face_detector", "face_embedder")
+WHOLE: Box = (10.0, 10.0, 630.0, 470.0)
+
+
+class ScriptedObjects:
+    """An object detector that sees what it is told to, or fails as told."""
+
+    model = ModelVersion("object_detector", "1", "d" * 64)
+    labels = ("person", "car")
+
+    def __init__(self) -> None:
+        self.sees = Detections.empty()
+        self.failure: Exception | None = None
+        self.blocked: asyncio.Event | None = None
+        self.deadlines_s: list[float] = []
+
+    async def detect(self, picture: Picture, *, deadline_s: float) -> Detections:
+        self.deadlines_s.append(deadline_s)
+        if self.blocked is not None:
+            await self.blocked.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.sees
+
+
+class Shelf:
+    """Ada may be here, Ben may not; and the detections that were cached."""
+
+    def __init__(self) -> None:
+        self.current: Gallery = gallery(
+            [subject("Ada", axis(ADA)), subject("Ben", axis(BEN), authorized=False)]
+        )
+        self.cached: list[int] = []
+
+    def put_detections(self, frame: Frame, detections: Detections) -> None:
+        self.cached.append(len(detections))
+
+
+class Site:
+    """A camera's path with scripted eyes and everything else real; each step is a frame, 0.2 s apart."""
+
+    def __init__(self, camera: Camera, policy: Policy, *, gate: bool = False) -> None:
+        self.now_s = 50.0
+        self.ledger, self.board, self.registry = CameraLedger(), Board(), CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.objects, self.faces, self.shelf = ScriptedObjects(), ScriptedDetector(), Shelf()
+        self.lines: list[bytes] = []
+        self.board.add_camera(camera, self.ledger)
+        recogniser = FaceRecogniser(
+            camera.camera_id,
+            self.faces,
+            ScriptedEmbedder(),
+            self.shelf,
+            threshold=0.55,
+            settings=FacesSettings(agreement=1, max_faces=1),
+            metrics=self.metrics,
+        )
+        stages = Stages(
+            gate=MotionGate(MotionSettings(enabled=gate), camera),
+            detector=self.objects,
+            tracker=ByteTracker(high=policy.score),
+            recogniser=recogniser,
+            reporter=Reporter(camera.camera_id, ("person", "car"), self.objects.model, (), {}),
+            alerts=AlertRules(AlertConfig()),
+            sink=EventLines(self.lines.append),
+            cache=self.shelf,
+        )
+        self.pipeline = CameraPipeline(
+            camera,
+            stages,
+            policy,
+            ledger=self.ledger,
+            board=self.board,
+            metrics=self.metrics,
+            clock=lambda: self.now_s,
+        )
+
+    def sees(self, *seen: Seen | Box) -> None:
+        self.objects.sees = sight(*seen)
+
+    def shows(self, who: int) -> ArrayPicture:
+        """Somebody whose face fills the middle of the picture, and whom both detectors see."""
+        face = PaintedFace(who, 260, 120)
+        self.faces.faces = [face]
+        self.sees(Seen(WHOLE))
+        return paint(face)
+
+    def frame(self, picture: Picture | None = None, age_s: float = 0.01) -> Frame:
+        """The next frame, decoded `age_s` ago."""
+        self.now_s += 0.2
+        number = self.ledger.decoded()
+        shown = picture or ArrayPicture(np.zeros((480, 640, 3), np.uint8))
+        captured_at = datetime.fromtimestamp(1_800_000_000 + self.now_s, UTC)
+        return Frame("door", number, shown, self.now_s - 50.0, captured_at, self.now_s - age_s)
+
+    async def step(self, picture: Picture | None = None, age_s: float = 0.01) -> list[str]:
+        """Inspect a frame; returns the types of the events it caused."""
+        before = len(self.lines)
+        await self.pipeline.inspect(self.frame(picture, age_s))
+        return [event.event_type for event in self.events[before:]]
+
+    @property
+    def events(self) -> list[Event]:
+        return [decode(line) for line in self.lines]
+
+    @property
+    def motion(self) -> list[MotionDetectionEvent]:
+        return [event for event in self.events if isinstance(event, MotionDetectionEvent)]
+
+    @property
+    def coverage(self) -> Coverage:
+        return self.ledger.coverage()
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        view = self.board.view("door")[1]
+        return view.marks if view else ()
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+OpenSite = Callable[..., Site]
+LIVE = Policy(score=0.5, max_age_s=0.5, motion_interval_s=0.0, person_classes=frozenset({PERSON}))
+
+
+def open_site(policy: Policy = LIVE, *, gate: bool = False, **fields: object) -> Site:
+    camera = Camera.model_validate({"camera_id": "door", "url": SecretStr("x.mp4"), **fields})
+    return Site(camera, policy, gate=gate)
+
+
+@pytest.fixture
+def site() -> Site:
+    return open_site()
+
+
+def person(x: float = 300.0) -> Box:
+    return (x, 100.0, x + 80.0, 300.0)
+
+
+async def test_a_frame_with_somebody_in_it_is_inspected_and_reported(site: Site) -> None:
+    site.sees(person())
+    assert await site.step() == ["motion.detected"]
+    assert (site.coverage.inspected, site.coverage.pending) == (1, 0)
+    assert site.motion[0].detected_objects[0].object_class == "person"
+    labels = {"camera_id": "door", "object_class": "person"}
+    assert site.count("fess_detections_total", **labels) == 1
+    assert site.count("fess_detection_latency_seconds_count", camera_id="door") == 1
+
+
+async def test_an_empty_frame_is_inspected_and_shown_and_causes_no_event(site: Site) -> None:
+    assert await site.step() == []
+    assert site.coverage.inspected == 1
+    assert site.board.view("door")[1] is not None
+    assert site.shelf.cached == []
+
+
+async def test_a_weak_detection_continues_a_track_and_is_not_reported(site: Site) -> None:
+    site.sees(person())
+    await site.step()
+    await site.step()
+    site.sees(Seen(person(302.0), 0.3))
+    assert await site.step() == []
+    assert [mark.track_id for mark in site.marks] == [1]
+    assert site.count("fess_detections_total", camera_id="door", object_class="person") == 2
+
+
+async def test_what_is_reported_is_cached_for_other_programs(site: Site) -> None:
+    site.sees(person(), Seen(person(100), 0.3))
+    await site.step()
+    assert site.shelf.cached == [1]
+
+
+async def test_an_object_outside_the_regions_does_not_count() -> None:
+    left_half = [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]
+    site = open_site(regions=left_half)
+    site.sees(person(500))
+    assert await site.step() == []
+    site.sees(person(500), person(100))
+    await site.step()
+    assert site.motion[0].total_objects == 1
+
+
+async def test_motion_events_may_be_thinned_but_every_frame_is_inspected() -> None:
+    site = open_site(replace(LIVE, motion_interval_s=1.0))
+    site.sees(person())
+    for _ in range(11):
+        await site.step()
+    assert site.coverage.inspected == 11
+    assert [event.frame_number for event in site.motion] == [1, 6, 11]
+
+
+async def test_a_frame_that_waited_too_long_is_stale_and_nobody_is_asked(site: Site) -> None:
+    assert await site.step(age_s=0.6) == []
+    assert site.coverage.skipped[Skip.STALE] == 1
+    assert site.objects.deadlines_s == []
+
+
+async def test_the_server_is_given_no_longer_than_the_frame_may_get_old(site: Site) -> None:
+    await site.step(age_s=0.1)
+    assert site.objects.deadlines_s == [pytest.approx(site.now_s - 0.1 + 0.5)]
+
+
+async def test_a_frame_in_which_nothing_moves_is_not_inspected() -> None:
+    site = open_site(gate=True)
+    await site.step()
+    await site.step()
+    assert (site.coverage.inspected, site.coverage.skipped[Skip.NO_MOTION]) == (1, 1)
+    assert len(site.objects.deadlines_s) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (InferenceStale("late"), Skip.STALE),
+        (InferenceUnavailable("down"), Skip.ERROR),
+        (InferenceInvalid("NaN"), Skip.ERROR),
+    ],
+)
+async def test_a_frame_without_an_answer_is_skipped_under_its_cause(
+    site: Site, failure: InferenceError, cause: Skip
+) -> None:
+    site.objects.failure = failure
+    assert await site.step() == []
+    assert site.coverage.skipped[cause] == 1
+    assert (site.coverage.inspected, site.coverage.pending) == (0, 0)
+    assert site.board.view("door")[1] is None
+
+
+async def test_a_track_outlives_a_frame_without_an_answer(site: Site) -> None:
+    site.sees(person())
+    await site.step()
+    await site.step()
+    site.objects.failure = InferenceUnavailable("down")
+    await site.step()
+    site.objects.failure = None
+    await site.step()
+    assert [mark.track_id for mark in site.marks] == [1]
+
+
+async def test_a_frame_whose_camera_is_removed_while_it_is_inspected_is_accounted_for(
+    site: Site,
+) -> None:
+    site.objects.blocked = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        inspecting = tasks.create_task(site.pipeline.inspect(site.frame()))
+        await asyncio.sleep(0)
+        inspecting.cancel()
+    assert site.coverage.skipped[Skip.STALE] == 1
+    assert site.coverage.pending == 0
+    assert site.lines == []
+
+
+async def test_a_bug_escapes_and_its_frame_is_an_error(site: Site) -> None:
+    site.objects.failure = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError):
+        await site.step()
+    assert site.coverage.skipped[Skip.ERROR] == 1
+    assert site.coverage.pending == 0
+
+
+async def test_a_person_is_named_once_after_the_objects_of_the_frame(site: Site) -> None:
+    picture = site.shows(ADA)
+    happened = [await site.step(picture) for _ in range(4)]
+    # A track begins with the second detection.
+    assert happened[0] == ["motion.detected"]
+    assert happened[1] == ["motion.detected", "face.recognized"]
+    assert happened[2] == happened[3] == ["motion.detected"]
+    labels = {"camera_id": "door", "authorized": "true"}
+    assert site.count("fess_face_recognitions_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "rule", "level"),
+    [(NOBODY, "stranger", "WARNING"), (BEN, "unauthorized", "CRITICAL")],
+)
+async def test_somebody_who_should_not_be_here_raises_one_alert_after_the_sighting(
+    site: Site, who: int, rule: str, level: str
+) -> None:
+    picture = site.shows(who)
+    happened = [kind for _ in range(4) for kind in await site.step(picture)]
+    assert [kind for kind in happened if kind != "motion.detected"] == [
+        "face.recognized",
+        "alert.triggered",
+    ]
+    assert site.count("fess_alerts_total", rule=rule, level=level) == 1
+    assert site.count("fess_face_recognitions_total", camera_id="door", authorized="false") == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "kind", "label"),
+    [(ADA, "known", "Ada"), (BEN, "unauthorised", "Ben"), (NOBODY, "stranger", "stranger")],
+)
+async def test_the_picture_says_who_it_is(site: Site, who: int, kind: str, label: str) -> None:
+    picture = site.shows(who)
+    await site.step(picture)
+    await site.step(picture)
+    (mark,) = site.marks
+    assert (mark.kind, mark.label) == (kind, label)
+
+
+async def test_a_car_has_no_face(site: Site) -> None:
+    site.sees(Seen(WHOLE, class_id=CAR))
+    for _ in range(3):
+        await site.step(paint(PaintedFace(ADA, 260, 120)))
+    assert site.faces.regions == []
+    assert [(mark.kind, mark.label) for mark in site.marks] == [("object", "car")]
+
+
+async def test_where_the_model_knows_no_person_every_object_may_have_a_face() -> None:
+    site = open_site(replace(LIVE, person_classes=frozenset()))
+    site.sees(Seen(WHOLE, class_id=CAR))
+    for _ in range(2):
+        await site.step(paint(PaintedFace(ADA, 260, 120)))
+    assert site.faces.regions
+
+
+async def test_objects_are_reported_although_the_faces_gave_no_answer(site: Site) -> None:
+    picture = site.shows(ADA)
+    site.faces.failure = InferenceUnavailable("down")
+    happened = [await site.step(picture) for _ in range(3)]
+    assert happened == [["motion.detected"]] * 3
+    assert site.coverage.inspected == 3
+    assert [mark.kind for mark in site.marks] == ["person"]
+
+
+async def test_a_live_event_says_how_long_its_stages_took(site: Site) -> None:
+    site.sees(person())
+    await site.step(age_s=0.02)
+    evidence = site.motion[0].evidence
+    assert evidence is not None
+    assert evidence.latencies is not None
+    assert evidence.latencies.capture_ms == pytest.approx(20.0, abs=0.1)
+    assert site.board.cameras()[0].latency_p95_s == pytest.approx(0.02)
+
+
+async def test_in_a_replay_nothing_is_late_and_nothing_says_how_long_it_took() -> None:
+    site = open_site(replace(LIVE, max_age_s=None))
+    site.sees(person())
+    await site.step(age_s=3600.0)
+    assert site.coverage.inspected == 1
+    evidence = site.motion[0].evidence
+    assert evidence is not None
+    assert evidence.latencies is None
+    assert site.objects.deadlines_s[0] > site.now_s + 10
+
+
+async def test_a_lost_camera_ends_its_tracks_and_is_told_with_an_alert(site: Site) -> None:
+    picture = site.shows(ADA)
+    for _ in range(2):
+        await site.step(picture)
+    await site.pipeline.changed(CameraState.OFFLINE, "the cable is out")
+    assert [event.event_type for event in site.events[-2:]] == ["system.status", "alert.triggered"]
+    status = site.board.cameras()[0]
+    assert (status.state, status.detail) == (CameraState.OFFLINE, "the cable is out")
+
+    await site.pipeline.changed(CameraState.ONLINE, "")
+    for _ in range(2):
+        await site.step(picture)
+    (mark,) = site.marks
+    assert (mark.track_id, mark.label) == (2, "Ada")
+
+
+async def test_a_camera_that_starts_is_told_without_an_alert(site: Site) -> None:
+    await site.pipeline.changed(CameraState.ONLINE, "")
+    assert [event.event_type for event in site.events] == ["system.status"]
+
+
+async def test_what_was_published_is_on_the_board(site: Site) -> None:
+    picture = site.shows(NOBODY)
+    for _ in range(2):
+        await site.step(picture)
+    shown = [event.event_type for event in site.board.events(motion=False)]
+    assert shown == ["alert.triggered", "face.recognized"]
