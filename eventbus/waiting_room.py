@@ -5,6 +5,8 @@ Entries leave in the order of hand-over, which their sequences tell, wherever th
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from eventbus.background import in_thread, seen_through
@@ -15,6 +17,8 @@ from eventbus.spool import Spool
 from eventbus.topics import PRIORITY
 
 log = logging.getLogger(__name__)
+
+_SAY_EVERY_S = 1.0
 
 
 class WaitingRoom:
@@ -32,6 +36,8 @@ class WaitingRoom:
         self._in_motion = 0
         self._out_of_memory = 0  # taken from there and not settled
         self._out_of_disk = False
+        self._unsaid: Counter[tuple[str, str]] = Counter()
+        self._say_at_s = 0.0
         self.trouble = ""  # why the disk does not take events; empty when it does
 
     @property
@@ -199,5 +205,11 @@ class WaitingRoom:
     def _count(self, cause: str, lost: Mapping[str, int]) -> None:
         for kind, count in lost.items():
             if count:
-                log.warning("%d %s events dropped: %s", count, kind, cause)
+                self._unsaid[kind, cause] += count
                 self._on_dropped(kind, cause, count)
+        now_s = time.monotonic()
+        if self._unsaid and now_s >= self._say_at_s:  # a flood of drops is no flood of lines
+            self._say_at_s = now_s + _SAY_EVERY_S
+            said, self._unsaid = self._unsaid, Counter()
+            for (kind, why), count in said.items():
+                log.warning("%d %s events dropped: %s", count, kind, why)
