@@ -1,0 +1,112 @@
+"""What every section is given: how long to measure, where to write, and the servers it measures against."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from export import manifest, prepare
+from orchestrator.embedded.redis import EmbeddedRedis
+from orchestrator.embedded.triton import EmbeddedTriton
+from orchestrator.embedded.triton_files import TritonFiles
+from orchestrator.errors import ServerError
+from orchestrator.settings import RedisSettings, Settings, TritonSettings
+from tests.performance.machine import ROOT
+from tests.performance.outcome import Lacking, Outcome
+
+MODELS = ROOT / "model_repository"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """folder: .fess/bench, for results and for what is worth keeping between runs."""
+
+    quick: bool
+    folder: Path
+    console: Console
+    cameras: int = 10
+    seconds: float | None = None
+
+    def choose(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def say(self, words: str) -> None:
+        self.console.print(f"  {words}", highlight=False, markup=False)
+
+    def sample(self, name: str) -> Path:
+        """A sample clip. Raises Lacking."""
+        named = os.environ.get("FESS_VIDEOS_MIRROR")
+        folders = [Path(named)] if named else []
+        for folder in (*folders, ROOT.parent / "shared" / "videos", ROOT / ".fess" / "clips"):
+            if (folder / name).is_file():
+                return folder / name
+        raise Lacking(f"{name}: run `make demo` once, which fetches it, or set FESS_VIDEOS_MIRROR")
+
+
+class Section(Protocol):
+    """A file of this package that measures one thing."""
+
+    async def measure(self, bench: Bench) -> Outcome: ...
+
+
+@contextmanager
+def folder_of_one_run() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fess-bench-") as name:
+        yield Path(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """A Triton and a Redis of one's own, and settings that name them."""
+
+    triton: EmbeddedTriton
+    redis: EmbeddedRedis
+    settings: Settings
+
+
+@asynccontextmanager
+async def servers(folder: Path) -> AsyncIterator[Servers]:
+    """Raises Lacking."""
+    if any(prepare.up_to_date(model, MODELS) is None for model in manifest.load().defaults()):
+        raise Lacking("the models are not prepared: run `make models`")
+    try:
+        TritonFiles.find()
+    except ServerError as error:
+        raise Lacking(str(error)) from error
+    async with (
+        EmbeddedRedis(folder / "state") as redis,
+        EmbeddedTriton(MODELS, folder / "state") as triton,
+    ):
+        yield Servers(triton, redis, settings_of(folder, redis, triton))
+
+
+def settings_of(
+    folder: Path, redis: EmbeddedRedis, triton: EmbeddedTriton | None = None
+) -> Settings:
+    return Settings(
+        state_dir=folder / "state",
+        triton=TritonSettings(url=triton.grpc_url if triton else "", model_repository=MODELS),
+        redis=RedisSettings(host=redis.host, port=redis.port, password=SecretStr(redis.password)),
+    )
+
+
+async def until(
+    holds: Callable[[], bool | Awaitable[bool]], within_s: float, what: str, every_s: float = 0.2
+) -> None:
+    """Wait until it holds. Raises TimeoutError, which says what was waited for."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                found = await asyncio.to_thread(holds)
+                if found if isinstance(found, bool) else await found:
+                    return
+                await asyncio.sleep(every_s)
+    except TimeoutError:
+        raise TimeoutError(f"{what} did not happen within {within_s:g} s") from None

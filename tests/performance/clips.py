@@ -1,0 +1,69 @@
+"""The streams of the measured cameras: sample footage as a camera of today would send it.
+
+1080p25, H.264, 4 Mbit/s, a keyframe every two seconds, no B-frames; true to the footage's own time.
+"""
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.stream import VideoStream
+
+WIDTH, HEIGHT, FPS = 1920, 1080, 25
+BIT_RATE = 4_000_000
+
+
+def enlarge(source: Path, target: Path, seconds: float, begin_s: float = 0.0) -> Path:
+    """Write `seconds` of a clip, from `begin_s` on, as such a stream, unless it is there already."""
+    if target.is_file():
+        return target
+    part = target.with_suffix(".part.mp4")
+    with av.open(str(part), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = 2 * FPS
+        stream.codec_context.max_b_frames = 0
+        stream.codec_context.bit_rate = BIT_RATE
+        stream.options = {"preset": "veryfast", "maxrate": "4M", "bufsize": "4M", "nal-hrd": "none"}
+        for number, frame in enumerate(_pictures(source, begin_s, seconds)):
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    part.replace(target)
+    return target
+
+
+def decode_ms(clip: Path, pictures: int = 400) -> float:
+    """CPU milliseconds that decoding a picture takes, with nothing else done to it: the floor of a camera's cost."""
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        began_s, decoded = time.thread_time(), 0
+        for packet in container.demux(stream):
+            decoded += len(stream.decode(packet))
+            if decoded >= pictures:
+                break
+        return (time.thread_time() - began_s) / decoded * 1000
+
+
+def _pictures(source: Path, begin_s: float, seconds: float) -> Iterator[av.VideoFrame]:
+    """25 pictures a second, each the newest that the footage shows at that time; from its begin again at its end."""
+    wanted = round(seconds * FPS)
+    given = 0
+    while given < wanted:
+        with av.open(str(source)) as container:
+            for frame in container.decode(video=0):
+                shown_until_s = float(frame.time or 0.0) + 1.0 / float(
+                    container.streams.video[0].average_rate or FPS
+                )
+                large: av.VideoFrame | None = None
+                while given < wanted and begin_s + given / FPS < shown_until_s:
+                    large = large or frame.reformat(WIDTH, HEIGHT, "yuv420p")
+                    yield large
+                    given += 1
+                if given >= wanted:
+                    return
+        begin_s = -given / FPS

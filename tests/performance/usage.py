@@ -1,0 +1,112 @@
+"""What processes cost: CPU time and memory from the kernel's own accounts, and who else was busy meanwhile."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+TICKS_S = 100.0  # USER_HZ, which Linux fixes at 100 for what it shows in /proc
+MIB = 1024 * 1024
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it; of ourselves, who started everything, only the one."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *([] if pid == os.getpid() else process.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def child_running(script: str) -> int:
+    """The pid of a process that we started with such a word in its command line."""
+    for child in psutil.Process().children(recursive=True):
+        if any(script in word for word in child.cmdline()):
+            return int(child.pid)
+    raise LookupError(f"no child runs {script}")
+
+
+def cpu_s(pids: list[psutil.Process]) -> float:
+    """Seconds of CPU, user and system, of these processes; one that is gone counts nothing."""
+    total = 0.0
+    for process in pids:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def resident_mib(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss) / MIB
+
+
+def threads_s(pid: int) -> dict[tuple[int, str], float]:
+    """CPU seconds of each thread: (thread id, its name) -> seconds."""
+    found: dict[tuple[int, str], float] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            text = (task / "stat").read_text()
+        except OSError:
+            continue  # it ended meanwhile
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        fields = rest.split()
+        found[int(task.name), name] = (int(fields[11]) + int(fields[12])) / TICKS_S
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Over one measurement, as shares of one core (1.0 is a core).
+
+    by_role    of each part of the measurement
+    bystanders everything else on the machine: whatever was not part of it
+    idle       what nobody used, over all cores
+    """
+
+    wall_s: float
+    by_role: dict[str, float]
+    bystanders: float
+    idle: float
+    load: tuple[float, float, float]
+
+    def words(self) -> str:
+        others = (
+            f"processes that are no part of this took {self.bystanders:.2f} of a core meanwhile"
+        )
+        return f"{others}, {self.idle:.2f} stood idle, load average {self.load[0]:.1f}"
+
+
+class Account:
+    """Takes the CPU use of some process families between two moments."""
+
+    def __init__(self, roots: dict[str, int]) -> None:
+        self._roots = roots
+        self._started_s = time.monotonic()
+        self._before = {role: cpu_s(family(pid)) for role, pid in roots.items()}
+        self._busy_s, self._idle_s = _busy_s(), _idle_s()
+
+    def close(self) -> Shares:
+        wall_s = time.monotonic() - self._started_s
+        shares = {
+            role: (cpu_s(family(pid)) - self._before[role]) / wall_s
+            for role, pid in self._roots.items()
+        }
+        idle = (_idle_s() - self._idle_s) / wall_s
+        others = max((_busy_s() - self._busy_s) / wall_s - sum(shares.values()), 0.0)
+        return Shares(wall_s, shares, others, idle, psutil.getloadavg())
+
+
+def _busy_s() -> float:
+    """Seconds of CPU that all cores together were not idle; what the host took away (steal) is among them."""
+    times = psutil.cpu_times()._asdict()
+    unused = ("idle", "iowait", "guest", "guest_nice")  # guest is part of user
+    return float(sum(seconds for name, seconds in times.items() if name not in unused))
+
+
+def _idle_s() -> float:
+    times = psutil.cpu_times()
+    return float(times.idle + times.iowait)
