@@ -62,7 +62,7 @@ check: $(STAMP) ## Format, lint, types, import contracts, generated files.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m orchestrator.reference --check
+	$(BIN)/python -m orchestrator.configuring.reference --check
 
 format: $(STAMP) ## Put the code into shape.
 	$(BIN)/ruff format .
@@ -76,7 +76,7 @@ lock: $(STAMP) ## Resolve the dependencies anew and write the lock files with ha
 		$(BIN)/uv pip compile --quiet --no-deps requirements/$$name.in --generate-hashes --python-version 3.11 --no-header --no-emit-index-url -o requirements/$$name.txt; done
 
 docs: $(STAMP) ## Generate the reference and the published schemas.
-	$(BIN)/python -m orchestrator.reference --write
+	$(BIN)/python -m orchestrator.configuring.reference --write
 	$(BIN)/python -m eventbus.schemas docs/contracts
 
 bench: $(STAMP) models ## Measure the figures of docs/benchmarks.md.

@@ -2,21 +2,20 @@
 
 import hashlib
 import hmac
-import ipaddress
 import logging
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from orchestrator.configuring.setting_types import is_loopback
 from orchestrator.errors import SettingsError
-from orchestrator.settings import HttpSettings
+from orchestrator.settings import MIN_TOKEN, HttpSettings
 
 log = logging.getLogger(__name__)
 
 # For the machines that ask them every few seconds; they show no picture and name no person.
 OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-TOKEN_LENGTH_LEAST = 16
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -33,13 +32,6 @@ HEADERS = {
 }
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _same(given: str, expected: bytes) -> bool:
     """Compare in constant time; a header may hold bytes that are no text at all."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected)
@@ -50,11 +42,11 @@ class Access:
 
     def __init__(self, settings: HttpSettings) -> None:
         token = settings.token.get_secret_value() if settings.token else ""
-        if not is_loopback(settings.host) and len(token) < TOKEN_LENGTH_LEAST:
+        if not is_loopback(settings.host) and len(token) < MIN_TOKEN:
             lack = "HTTP_TOKEN is too short" if token else "HTTP_TOKEN is not set"
             raise SettingsError(
                 f"HTTP_HOST={settings.host or '(all addresses)'} can be reached by other machines, and {lack}: "
-                f"set it to at least {TOKEN_LENGTH_LEAST} characters (openssl rand -hex 32), or "
+                f"set it to at least {MIN_TOKEN} characters (openssl rand -hex 32), or "
                 "listen on 127.0.0.1"
             )
         self._host = settings.host

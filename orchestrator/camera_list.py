@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from orchestrator.camera import Camera
-from orchestrator.cameras_file import load_cameras
+from orchestrator.configuring.cameras_file import load_cameras
 from orchestrator.errors import SettingsError
 
 log = logging.getLogger(__name__)

@@ -3,24 +3,34 @@
 Precedence: command line, environment, .env, secrets directory, fess.yaml, defaults.
 """
 
-import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from orchestrator.layers import EnvironmentName
-from orchestrator.loading import resolve
-from orchestrator.problem import Contradiction
-from orchestrator.setting_types import WORD_OR_DIGIT, Names, Port, Seconds, Unit
+from orchestrator.configuring.loading import Configured, loaded
+from orchestrator.configuring.problem import Contradiction
+from orchestrator.configuring.setting_types import (
+    WORD_OR_DIGIT,
+    HoursText,
+    Names,
+    Port,
+    Seconds,
+    Unit,
+    is_loopback,
+)
 
 MIN_TOKEN = 16  # characters
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a password
     )
 
 
@@ -168,12 +178,8 @@ class AlertsSettings(Section):
     """Raise a CRITICAL for an enrolled person without authorisation."""
     cameras: Names = ()
     """Cameras whose sightings raise alerts. Empty: all."""
-    hours: str = Field(
-        default="00:00-24:00",
-        pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$",
-        examples=["22:00-06:00"],
-    )
-    """Local time of day in which alerts are raised; may span midnight, as in 22:00-06:00."""
+    hours: HoursText = Field(default="00:00-24:00", examples=["22:00-06:00"])
+    """Local times of day in which sightings raise alerts; several as 08:00-12:00, 13:00-17:00."""
     cooldown: float = Field(default=60.0, ge=0.0)
     """Seconds in which the same person at the same camera raises no second alert."""
 
@@ -222,16 +228,8 @@ class HttpSettings(Section):
     token: SecretStr | None = None
     """Bearer token for the page and its pictures, 16 characters or more."""
 
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the address to listen on."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
 
-
-class Settings(Section):
+class Settings(Configured, Section):
     """All sections. `load` builds it once, for the command line to pass in; `Settings()` is the defaults."""
 
     environment: Literal["development", "production"] = "development"
@@ -242,9 +240,9 @@ class Settings(Section):
     """The cameras; changes are taken up while running."""
     state_dir: Path = Path(".fess")
     """Where embedded servers keep data and logs, and where fetched models are kept."""
-    models_mirror: Annotated[Path | None, EnvironmentName("FESS_MODELS_MIRROR")] = None
+    models_mirror: Path | None = Field(default=None, alias="FESS_MODELS_MIRROR")
     """Folder with model files and a SHA256SUMS, used instead of the models' public addresses."""
-    videos_mirror: Annotated[Path | None, EnvironmentName("FESS_VIDEOS_MIRROR")] = None
+    videos_mirror: Path | None = Field(default=None, alias="FESS_VIDEOS_MIRROR")
     """Folder with the sample clips and a SHA256SUMS, used instead of their public addresses."""
 
     redis: RedisSettings = RedisSettings()
@@ -262,7 +260,7 @@ class Settings(Section):
     @field_validator("http")
     @classmethod
     def _open_pages_are_guarded(cls, http: HttpSettings) -> HttpSettings:
-        if http.loopback:
+        if is_loopback(http.host):
             return http
         if http.token is None:
             mend = f"set HTTP_TOKEN ({MIN_TOKEN} characters or more), or listen on 127.0.0.1"
@@ -283,4 +281,4 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
     Raises:
         SettingsError: tells every mistake of every layer, with its place and its mend.
     """
-    return resolve(Settings, config, overrides, os.environ, Path()).settings
+    return loaded(Settings, config, overrides)

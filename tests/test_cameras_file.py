@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from orchestrator.camera import Camera
-from orchestrator.cameras_file import load_cameras, save_cameras
 from orchestrator.cli.cameras import app
+from orchestrator.configuring.cameras_file import load_cameras, save_cameras
 from orchestrator.errors import SettingsError
 
 PASSWORD = "hunter2-is-secret"

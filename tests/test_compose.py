@@ -13,7 +13,7 @@ import yaml
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from orchestrator.layers import variables_of
+from orchestrator.configuring.variables import variables_of
 from orchestrator.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ import pytest
 
 from eventbus import bus
 from orchestrator import errors
-from orchestrator.layers import LOADER_VARIABLES, variables_of
+from orchestrator.configuring.variables import LOADER_VARIABLES, variables_of
 from orchestrator.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

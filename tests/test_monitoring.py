@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from orchestrator.board import Board
+from orchestrator.configuring.variables import variables_of
 from orchestrator.health import Components, SystemHealth
-from orchestrator.layers import variables_of
 from orchestrator.ledger import Skip
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 
 from orchestrator.camera import Camera
-from orchestrator.cameras_file import load_cameras
 from orchestrator.capture.stream import open_frames
 from orchestrator.checking.finding import Finding
+from orchestrator.configuring.cameras_file import load_cameras
 from orchestrator.errors import CameraError, SettingsError
 from orchestrator.ledger import CameraLedger
 from orchestrator.metrics import Metrics

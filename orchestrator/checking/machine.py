@@ -11,9 +11,10 @@ import psutil
 
 from orchestrator.access import Access
 from orchestrator.checking.finding import Finding
+from orchestrator.configuring.setting_types import is_loopback
+from orchestrator.configuring.variables import misspelt, variables_of
 from orchestrator.errors import SettingsError
 from orchestrator.health import system_health
-from orchestrator.layers import misspelt, variables_of
 from orchestrator.settings import HttpSettings, Settings
 
 GIGABYTE = 1e9
@@ -77,7 +78,7 @@ def access(http: HttpSettings) -> Finding:
         Access(http)
     except SettingsError as error:
         return Finding.of_error("access", error)
-    if http.loopback:
+    if is_loopback(http.host):
         return Finding.ok("access", "the page can be seen from this machine only")
     return Finding.ok("access", "the page can be seen by those who have HTTP_TOKEN")
 

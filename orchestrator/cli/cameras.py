@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.camera import Camera
-from orchestrator.cameras_file import NAME_RULE, entry, load_cameras, save_cameras, wrong_address
+from orchestrator.configuring.cameras_file import (
+    NAME_RULE,
+    entry,
+    load_cameras,
+    save_cameras,
+    wrong_address,
+)
 from orchestrator.errors import SettingsError
 from orchestrator.settings import load
 

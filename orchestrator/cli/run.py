@@ -11,8 +11,8 @@ from rich.console import Console
 from orchestrator.app import Process
 from orchestrator.app import run as run_process
 from orchestrator.camera_list import follow_cameras
-from orchestrator.cameras_file import load_cameras
 from orchestrator.cli.table import live_table
+from orchestrator.configuring.cameras_file import load_cameras
 from orchestrator.http import HttpServer
 from orchestrator.models import ensure_models
 from orchestrator.servers import Servers, open_servers

@@ -12,10 +12,10 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.camera import Camera
+from orchestrator.configuring.problem import Problem, did_you_mean, refuse, shown
+from orchestrator.configuring.refusal import allowed
+from orchestrator.configuring.yaml_file import YamlFile, read_yaml
 from orchestrator.errors import SettingsError
-from orchestrator.problem import Problem, did_you_mean, refuse, shown
-from orchestrator.refusal import allowed
-from orchestrator.yaml_file import YamlFile, read_yaml
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
 FIELDS = tuple(name for name in Camera.model_fields if name != "camera_id")

@@ -1,49 +1,64 @@
 """What pydantic refused, in the operator's words: the place, the value, what is allowed, and the default."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from orchestrator.layers import Layer, Variable
-from orchestrator.problem import Contradiction, Problem, shown
+from orchestrator.configuring.problem import Contradiction, Problem, did_you_mean, shown
+from orchestrator.configuring.sources import Sources, Written
+from orchestrator.configuring.variables import SettingPath, Variable
 
 
-def refusals(error: ValidationError, variables: Sequence[Variable], given: Layer) -> list[Problem]:
+def refusals(error: ValidationError, sources: Sources) -> list[Problem]:
     """One problem for each setting that was refused, however many of its parts are wrong."""
-    known = {variable.path: variable for variable in variables}
-    found: dict[str, Problem] = {}
+    known = {variable.path: variable for variable in sources.variables}
+    found: dict[SettingPath, Problem] = {}
     for detail in error.errors(include_url=False):
+        path = tuple(map(str, detail["loc"]))
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, Contradiction):
-            variable = known[(*_section(detail), cause.name)]
-            problem = Problem(_place(variable, given), cause.what, cause.mend)
+            path = (*path, cause.name)
+            problem = Problem(_place(known[path], sources), cause.what, cause.mend)
+        elif variable := known.get(path[:1]) or known.get(path[:2]):
+            path = variable.path
+            problem = _problem(variable, detail["input"], _place(variable, sources))
         else:
-            path = tuple(map(str, detail["loc"]))
-            variable = next(known[path[:n]] for n in (1, 2) if path[:n] in known)
-            problem = _problem(variable, detail, given)
-        found.setdefault(variable.name, problem)
+            problem = _unknown(path, known, sources)
+        found.setdefault(path, problem)
     return list(found.values())
 
 
-def _section(detail: ErrorDetails) -> tuple[str, ...]:
-    return tuple(map(str, detail["loc"]))
+def _place(variable: Variable, sources: Sources) -> str:
+    return str(sources.written(variable.path) or f"{variable.name}, by default")
 
 
-def _place(variable: Variable, given: Layer) -> str:
-    return given[variable.path].where if variable.path in given else f"{variable.name}, by default"
-
-
-def _problem(variable: Variable, detail: ErrorDetails, given: Layer) -> Problem:
-    place = _place(variable, given)
+def _problem(variable: Variable, value: object, place: str) -> Problem:
     if variable.secret:
         return Problem(place, "it is not text", "put it in quotes")
-    what = f"{shown(detail['input'])} is not {allowed(variable.field)}"
+    what = f"{shown(value)} is not {allowed(variable.field)}"
     return Problem(place, what, f"mend it, or leave it out for {default(variable.field)}")
+
+
+def _unknown(path: SettingPath, known: Mapping[SettingPath, Variable], sources: Sources) -> Problem:
+    """The key stands in fess.yaml, or the name in .env; other sources yield known names only."""
+    written = sources.written(path) or Written(".".join(path), "the settings")
+    inside = [each[-1] for each in known if each[:-1] == path]
+    if inside:
+        mend = f"write its settings below it, indented: {', '.join(inside)}"
+        return Problem(written.where, f"{path[-1]} is a group of settings", mend)
+    keys = {variable.name: variable.key for variable in known.values()}
+    if written.name != ".".join(path):
+        mend = did_you_mean(written.name.upper(), keys)
+    elif path[-1] in keys:
+        mend = f"it is written {keys[path[-1]]}"
+    else:
+        siblings = {each[len(path) - 1] for each in known if each[: len(path) - 1] == path[:-1]}
+        mend = did_you_mean(path[-1], sorted(siblings))
+    return Problem(written.where, f"{written.name} is not a setting", mend)
 
 
 def allowed(field: FieldInfo) -> str:

@@ -54,7 +54,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A refused value, fit to be shown: shortened, and hidden where it might hold a credential."""
-    text = value if isinstance(value, str) else repr(value)
-    if "@" in text or "://" in text:
+    text = str(value)
+    if isinstance(value, dict | list) or "@" in text or "://" in text:
         return "the value"
     return f'"{text}"' if len(text) <= 40 else f'"{text[:37]}..."'

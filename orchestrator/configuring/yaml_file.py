@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.problem import Problem
+from orchestrator.configuring.problem import Problem
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000

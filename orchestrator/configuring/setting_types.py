@@ -1,9 +1,13 @@
 """Kinds of values that settings have, as operators write them in an environment or in YAML."""
 
+import ipaddress
 import json
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from alerting.hours import Hours
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0)]
@@ -24,5 +28,21 @@ def _digit(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode]
 WORD_OR_DIGIT = BeforeValidator(_digit)
+
+
+def _hours(text: str) -> str:
+    Hours.parse(text)
+    return text
+
+
+HoursText = Annotated[str, AfterValidator(_hours)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

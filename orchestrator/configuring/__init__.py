@@ -1,0 +1,1 @@
+"""Reads what an operator configures, and tells every mistake in it with its mend."""
