@@ -51,9 +51,9 @@ class KafkaConfig:
 
     def connection(self) -> dict[str, Any]:  # Any: aiokafka is untyped
         """Arguments that every client of aiokafka takes. Raises OSError for unreadable certificates."""
+        _calm_the_client()
         login: dict[str, Any] = {}
         if self.security_protocol.startswith("SASL"):
-            logging.getLogger("aiokafka.conn").addFilter(_keeps_secrets)
             login = {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.sasl_username or "",
@@ -87,8 +87,19 @@ class KafkaConfig:
         return said
 
 
+def _calm_the_client() -> None:
+    """It logs each failure ten times a second as an error; we tell it once, with its reason.
+
+    Who wants to hear it all sets the level of `aiokafka` before. Never its logins: at DEBUG it writes
+    out its requests, the one with the password too.
+    """
+    logger = logging.getLogger("aiokafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+    logging.getLogger("aiokafka.conn").addFilter(_keeps_secrets)
+
+
 def _keeps_secrets(entry: logging.LogRecord) -> bool:
-    """At DEBUG the client logs its requests whole, the one with the password too."""
     return entry.levelno > logging.DEBUG or "Sasl" not in entry.getMessage()
 
 

@@ -183,7 +183,7 @@ async def test_nobody_at_the_address_is_told_with_the_address(
 async def test_a_wrong_password_is_told_and_never_shown(
     kafka_server: KafkaServer, topics: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="aiokafka")
     config = KafkaConfig(
         kafka_server.login_address,
         security_protocol="SASL_PLAINTEXT",
@@ -199,7 +199,7 @@ async def test_a_wrong_password_is_told_and_never_shown(
 async def test_the_right_password_opens_the_door(
     kafka_server: KafkaServer, topics: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="aiokafka")
     config = KafkaConfig(
         kafka_server.login_address,
         security_protocol="SASL_PLAINTEXT",
@@ -210,6 +210,7 @@ async def test_the_right_password_opens_the_door(
         await bus.publish([alert("door", 1)])
         (found,) = await received(bus, topics.alerts, 1)
     assert number_of(decode(found.payload)) == 1
+    assert "Authenticated as fess" in caplog.text
     assert PASSWORD not in caplog.text
 
 

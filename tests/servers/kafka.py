@@ -36,6 +36,8 @@ sasl.enabled.mechanisms=PLAIN
 listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
 username="{user}" password="{password}" user_{user}="{password}";
 log.dirs={data}
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
 num.partitions=4
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
