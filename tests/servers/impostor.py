@@ -1,7 +1,7 @@
 """A gRPC server that speaks Triton's protocol and misbehaves as told: real wire, scripted answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,11 +31,16 @@ def one_box() -> dict[str, NDArray[Any]]:
 
 @dataclass
 class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated, untyped
+    """`decide`, where given, makes the answer from the request's picture: uint8 (1, 320, 320, 3)."""
+
     answer: Mapping[str, NDArray[Any]] = field(default_factory=one_box)
+    decide: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]] | None = None
     delay_s: float = 0.0
     wrong_id: bool = False
     refuse: tuple[grpc.StatusCode, str] | None = None
     requests: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
     url: str = ""
 
     async def ServerReady(self, request: Any, context: Any) -> Any:
@@ -63,7 +68,12 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         self.requests += 1
-        await asyncio.sleep(self.delay_s)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.delay_s)
+        finally:
+            self.at_once -= 1
         if self.refuse is not None:
             await context.abort(*self.refuse)
         response = service_pb2.ModelInferResponse(
@@ -71,20 +81,26 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             model_version="1",
             id="somebody else's" if self.wrong_id else request.id,
         )
-        for name, array in self.answer.items():
+        for name, array in self._answer(request).items():
             output = response.outputs.add()
             output.name, output.datatype = name, DATATYPES[array.dtype]
             output.shape.extend(array.shape)
             response.raw_output_contents.append(array.tobytes())
         return response
 
+    def _answer(self, request: Any) -> Mapping[str, NDArray[Any]]:
+        if self.decide is None:
+            return self.answer
+        shape = tuple(request.inputs[0].shape)
+        return self.decide(np.frombuffer(request.raw_input_contents[0], np.uint8).reshape(shape))
+
 
 @asynccontextmanager
-async def impostor() -> AsyncIterator[Impostor]:
+async def impostor(port: int = 0) -> AsyncIterator[Impostor]:
     server = grpc.aio.server()
     fake = Impostor()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(fake, server)
-    fake.url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    fake.url = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:
         yield fake
