@@ -51,8 +51,9 @@ and the first place that has it decides:
 6. **the default**.
 
 `REDIS_PORT` in the environment is `redis: {{port: ...}}` in YAML. Lists are written with commas
-(`DETECTOR_CLASSES=person,car`) or as JSON. An empty variable counts as absent. In `.env` a value stands as it is
-written: nothing is substituted in it. Relative paths begin at the working directory.
+(`DETECTOR_CLASSES=person,car`) or as JSON. An empty variable counts as absent; small letters
+will do. In `.env` a value stands as it is written: nothing is substituted in it. Relative paths begin at the working
+directory.
 
 A misspelt key in `fess.yaml`, and in `.env` under a prefix of ours, is an error with a suggestion. The environment is
 full of other programs' variables, so there unknown names are let pass (`fess check` points at those that look
