@@ -1,5 +1,7 @@
 """FFmpeg's errors in the words of this system: what happened to the camera, and how to mend it."""
 
+import errno
+
 import av.error
 
 from orchestrator.camera import Camera
@@ -34,6 +36,11 @@ _REASONS: tuple[tuple[type[av.error.FFmpegError], str, bool], ...] = (
         False,
     ),
     (av.error.TimeoutError, "did not answer in time; check its address and the network", False),
+    (
+        av.error.EOFError,
+        "closed the connection before it sent a picture; restart it if it lasts",
+        False,
+    ),
     (av.error.FileNotFoundError, "does not exist; check the path", False),
     (av.error.IsADirectoryError, "is a folder; name a video file in it", True),
     (av.error.PermissionError, "may not be read; give the user of this process the right", False),
@@ -62,6 +69,11 @@ def unreachable(camera: Camera, error: av.error.FFmpegError) -> CameraUnreachabl
             return CameraUnreachable(
                 camera.camera_id, f"{camera.address} {reason}", lasting=lasting
             )
+    if error.errno == errno.EIO and "://" in camera.address:
+        # What FFmpeg makes of a name that cannot be resolved.
+        return CameraUnreachable(
+            camera.camera_id, f"{camera.address} was not found; check its host name and the network"
+        )
     return CameraUnreachable(
         camera.camera_id,
         f"{camera.address} cannot be opened ({error.strerror}); check the address and the network",

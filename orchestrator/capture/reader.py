@@ -116,8 +116,8 @@ class Reader:
                     return
             self._deliver(decoded, pts_s)
         if empty or not source.ends:
-            what = "it holds no picture" if empty else "the stream was closed by the other side"
-            raise StreamEnded(self._camera.camera_id, what)
+            what = "holds no picture" if empty else "closed the stream"
+            raise StreamEnded(self._camera.camera_id, f"{self._camera.address} {what}")
 
     def _deliver(self, decoded: Decoded, pts_s: float) -> None:
         frame_number = self._ledger.decoded()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import av
+from av.codec import Codec
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -94,7 +95,10 @@ class Source:
             fruitful = fruitful or bool(frames)
             barren = 0 if frames else barren + 1
             if fruitful and barren > BARREN_PACKETS:
-                raise StreamEnded(self._camera.camera_id, "no picture can be decoded any more")
+                raise StreamEnded(
+                    self._camera.camera_id,
+                    f"{self._camera.address} sends no picture that can be decoded any more",
+                )
             yield from frames
 
     def _decode(
@@ -134,13 +138,11 @@ def open_source(camera: Camera, settings: CaptureSettings) -> Iterator[Source]:
             metadata_errors="replace",
         )
     except FFmpegError as error:
+        if accelerator is not None and not _works(accelerator):
+            raise _no_hardware(camera, settings, "does not work on this machine") from None
         raise unreachable(camera, error) from None
     except NotImplementedError:
-        raise CameraUnreachable(
-            camera.camera_id,
-            f"{settings.hwaccel} cannot decode this camera's codec; unset CAPTURE_HWACCEL",
-            lasting=True,
-        ) from None
+        raise _no_hardware(camera, settings, "cannot decode this camera's codec") from None
     try:
         yield Source(camera, address, container, _video(camera, container))
     finally:
@@ -165,11 +167,25 @@ def _video(camera: Camera, container: InputContainer) -> VideoStream:
 def _accelerator(camera: Camera, settings: CaptureSettings) -> HWAccel | None:
     if settings.hwaccel is None:
         return None
-    known = hwdevices_available()
-    if settings.hwaccel not in known:
-        raise CameraUnreachable(
-            camera.camera_id,
-            f"no hardware decoder named {settings.hwaccel}; set CAPTURE_HWACCEL to one of {', '.join(known)}",
-            lasting=True,
-        )
+    if settings.hwaccel not in hwdevices_available():
+        raise _no_hardware(camera, settings, "is not known to this build of FFmpeg")
     return HWAccel(settings.hwaccel, allow_software_fallback=True)
+
+
+def _works(accelerator: HWAccel) -> bool:
+    """Whether its device can be opened at all, so that the camera is not blamed."""
+    try:
+        accelerator.create(Codec("h264", "r"))
+    except (FFmpegError, NotImplementedError):
+        return False
+    return True
+
+
+def _no_hardware(camera: Camera, settings: CaptureSettings, why: str) -> CameraUnreachable:
+    known = ", ".join(hwdevices_available())
+    return CameraUnreachable(
+        camera.camera_id,
+        f"the hardware decoder {settings.hwaccel} {why};"
+        f" unset CAPTURE_HWACCEL, or set it to what this machine has (built in: {known})",
+        lasting=True,
+    )

@@ -10,11 +10,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from av.codec.hwaccel import hwdevices_available
 
+from orchestrator.camera import CameraState
+from orchestrator.capture.backoff import Backoff
 from orchestrator.capture.stream import GRACE_S
+from orchestrator.capture.supervisor import supervise
 from orchestrator.errors import CameraStalled, CameraUnreachable, StreamEnded
 from orchestrator.frame import Frame
-from orchestrator.ledger import Skip
+from orchestrator.ledger import CameraLedger, Skip
 from orchestrator.settings import CaptureSettings
 from tests.capture.viewing import numbers, view
 from tests.servers.synthetic import make_clip
@@ -236,6 +240,66 @@ async def test_a_hardware_decoder_that_does_not_exist_is_named_in_the_mend(tmp_p
     clip = make_clip(tmp_path / "clip.mp4", pictures=5)
     with pytest.raises(CameraUnreachable, match="CAPTURE_HWACCEL"):
         await view(clip, settings=CaptureSettings(hwaccel="abacus")).collect()
+
+
+async def test_a_hardware_decoder_that_does_not_work_is_not_blamed_on_the_camera(
+    tmp_path: Path,
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", pictures=5)
+    if "cuda" not in hwdevices_available() or Path("/dev/nvidia0").exists():
+        pytest.skip("needs an FFmpeg with CUDA on a machine without")
+    with pytest.raises(CameraUnreachable, match="does not work on this machine"):
+        await view(clip, settings=CaptureSettings(hwaccel="cuda")).collect()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+async def test_a_host_that_does_not_exist_is_told(scheme: str) -> None:
+    with pytest.raises(CameraUnreachable, match="host name"):
+        await view(f"{scheme}://camera.invalid/x").collect()
+
+
+async def test_a_bug_in_the_decode_thread_is_raised_where_the_frames_are_awaited(
+    tmp_path: Path,
+) -> None:
+    class Broken(CameraLedger):
+        def decoded(self) -> int:
+            raise ZeroDivisionError
+
+    watched = view(make_clip(tmp_path / "clip.mp4", pictures=5))
+    watched.ledger = Broken()
+    with pytest.raises(ZeroDivisionError):
+        await watched.collect()
+
+
+async def test_a_camera_that_is_removed_while_it_is_announced_leaves_nothing_unaccounted(
+    tmp_path: Path,
+) -> None:
+    watched = view(make_clip(tmp_path / "clip.mp4", pictures=100))
+    announcing = asyncio.Event()
+
+    async def announce(state: CameraState, detail: str) -> None:
+        announcing.set()
+        await asyncio.Event().wait()
+
+    async def handle(frame: Frame) -> None:
+        watched.ledger.inspected()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(
+            supervise(
+                watched.camera,
+                watched.open,
+                handle,
+                on_state=announce,
+                backoff=Backoff(),
+                opening=asyncio.Semaphore(1),
+                metrics=watched.metrics,
+            )
+        )
+        await announcing.wait()
+        task.cancel()
+    assert watched.ledger.coverage().decoded > 0
+    assert watched.pending == 0
 
 
 async def test_a_file_that_holds_no_picture_does_not_loop_for_ever(tmp_path: Path) -> None:
