@@ -93,7 +93,7 @@ class FacesSettings(Section):
     agreement: int = Field(default=2, ge=1)
     """Good faces that must name the same person before a name is given."""
     max_faces: int = Field(default=8, ge=1)
-    """Good faces of a track after which it is called a stranger."""
+    """Good faces of a track after which, at the latest, it is called a stranger."""
     min_size: float = Field(default=20.0, gt=0.0)
     """Least distance between the eyes, in source pixels."""
     min_sharpness: float = Field(default=20.0, ge=0.0)
@@ -165,8 +165,8 @@ class EventsSettings(Section):
     """Folder for events the bus does not take at the moment."""
     outbox_max_bytes: int = Field(default=268435456, ge=65536)
     """Size of that folder at most; beyond it the least important events are dropped, and counted."""
-    stream_max_length: int = Field(default=1000000, ge=1)
-    """Events kept in each Redis stream, roughly."""
+    stream_max_length: int = Field(default=250000, ge=1)
+    """Events kept in each Redis stream, roughly; a motion event that shows one person takes about 0.9 kB of Redis' memory."""
 
 
 class AlertsSettings(Section):
