@@ -24,6 +24,7 @@ from orchestrator.errors import (
     InferenceUnavailable,
 )
 from orchestrator.inference.breaker import Breaker
+from orchestrator.inference.promptness import Promptness
 from orchestrator.metrics import Metrics
 from orchestrator.ports import ModelVersion
 
@@ -106,6 +107,7 @@ class TritonClient:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._breaker = breaker
         self._metrics = metrics
+        self._promptness = Promptness()
         self._request_ids = itertools.count(1)
 
     async def close(self) -> None:
@@ -183,8 +185,9 @@ class TritonClient:
         except TimeoutError as error:
             raise InferenceStale("too many requests were already on their way to Triton") from error
         try:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
+            sent_s = time.monotonic()
+            left_s = deadline_s - sent_s
+            if left_s <= 0 or self._promptness.hopeless(model.version.name, left_s):
                 raise InferenceStale("the frame was too old before it could be sent to Triton")
             result = await self._client.infer(
                 model.version.name,
@@ -197,6 +200,7 @@ class TritonClient:
             raise self._translated(model.version.name, error) from error
         finally:
             self._slots.release()
+        self._promptness.answered(model.version.name, sent_s)
         if result.get_response().id != request_id:
             raise InferenceInvalid(
                 f"Triton answered {model.version.name} with another request's id"

@@ -152,6 +152,14 @@ async def test_no_more_requests_are_on_their_way_than_allowed(bench: Bench) -> N
     assert bench.server.requests == 2
 
 
+async def test_what_cannot_be_answered_in_time_any_more_is_not_sent(bench: Bench) -> None:
+    bench.server.delay_s = 0.3
+    await bench.detect()
+    with pytest.raises(InferenceStale, match="too old"):
+        await bench.detect(within_s=0.1)
+    assert bench.server.requests == 1
+
+
 async def test_a_request_that_the_server_refuses_as_late_says_nothing_against_the_server(
     bench: Bench,
 ) -> None:
