@@ -166,7 +166,7 @@ class EventsSettings(Section):
     outbox_max_bytes: int = Field(default=268435456, ge=65536)
     """Size of that folder at most; beyond it the least important events are dropped, and counted."""
     stream_max_length: int = Field(default=250000, ge=1)
-    """Events kept in each Redis stream, roughly; a motion event that shows one person takes about 0.9 kB of Redis' memory."""
+    """Events kept in each Redis stream, roughly; one that shows one person takes about 0.9 kB of Redis' memory."""
 
 
 class AlertsSettings(Section):

@@ -16,7 +16,7 @@ def workers(fess: Running) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(fess.process.pid).children()
-        if "worker" in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and "worker" in child.cmdline()
     ]
 
 
