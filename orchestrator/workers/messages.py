@@ -5,18 +5,21 @@ The pipe is private to the two processes, so it may carry passwords; nothing of 
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from orchestrator.camera import Camera
 from orchestrator.settings import Settings
+
+# A message holds passwords: neither it nor the line it was read from is ever printed.
+_UNSEEN = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Start(BaseModel):
     """First line to a worker: every setting, as the supervisor resolved it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _UNSEEN
 
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> "Start":
@@ -29,9 +32,9 @@ class Start(BaseModel):
 class Assignment(BaseModel):
     """Every further line: all the cameras this worker shall hold from now on."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _UNSEEN
 
-    cameras: tuple[dict[str, Any], ...]
+    cameras: tuple[dict[str, Any], ...] = Field(repr=False)
 
     @classmethod
     def of(cls, cameras: tuple[Camera, ...]) -> "Assignment":

@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -57,14 +57,15 @@ class WorkerSupervisor:
             for slot in self.slots:
                 tasks.create_task(self._keep(slot), name=f"worker:{slot.number}")
             async for cameras in lists:
-                for slot in self._spread({c.camera_id: c for c in cameras if c.enabled}):
+                for slot in self.spread(cameras):
                     await _send(slot.process, slot.assignment)
 
     def slot_of(self, camera_id: str) -> Slot | None:
         return next((slot for slot in self.slots if camera_id in slot.cameras), None)
 
-    def _spread(self, wanted: dict[str, Camera]) -> list[Slot]:
-        """Give new cameras to the emptiest workers; a camera that stays keeps its worker."""
+    def spread(self, cameras: Sequence[Camera]) -> list[Slot]:
+        """Give new cameras to the emptiest workers; one that stays keeps its worker. Returns whose list changed."""
+        wanted = {camera.camera_id: camera for camera in cameras if camera.enabled}
         changed: dict[int, Slot] = {}
         for slot in self.slots:
             kept = {name: wanted.pop(name) for name in list(slot.cameras) if name in wanted}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 
 from orchestrator.camera import Camera
+from orchestrator.errors import ServerError
 from orchestrator.workers.messages import Assignment, Beat, Start
 from orchestrator.workers.supervisor import BEAT_EVERY_S
 
@@ -22,12 +23,18 @@ async def supervisor_lines() -> asyncio.StreamReader:
 
 
 async def read_start(lines: asyncio.StreamReader) -> Start:
-    return Start.model_validate_json(await lines.readline())
+    """Raises ServerError if the supervisor is gone before it said anything."""
+    line = await lines.readline()
+    if not line.endswith(b"\n"):
+        raise ServerError(
+            "a worker is started by `fess run --workers N`, which tells it what to do"
+        )
+    return Start.model_validate_json(line)
 
 
 async def assignments(lines: asyncio.StreamReader) -> AsyncIterator[tuple[Camera, ...]]:
-    """Each new list of cameras; ends with the supervisor."""
-    while line := await lines.readline():
+    """Each new list of cameras; ends with the supervisor, whose last line may be cut off."""
+    while (line := await lines.readline()).endswith(b"\n"):
         yield Assignment.model_validate_json(line).rebuilt()
 
 
