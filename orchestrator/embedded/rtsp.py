@@ -13,6 +13,11 @@ SCRIPT = Path(__file__).with_name("rtsp_server.py")
 # The bindings come with the system's own Python, not with the virtual environment.
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 PROBE = (
+    "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0');"
+    "from gi.repository import Gst, GstRtspServer; Gst.init(None);"
+    "missing = [n for n in ('h264parse', 'rtph264pay', 'parsebin', 'qtdemux') if not Gst.ElementFactory.find(n)];"
+    "raise SystemExit('GStreamer lacks ' + ', '.join(missing) if missing else 0)"
+)
     'import gi; gi.require_version("GstRtspServer", "1.0"); from gi.repository import GstRtspServer'
 )
 MEND = "apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gstreamer1.0-libav"

@@ -103,7 +103,8 @@ def mount(server: "GstRtspServer.RTSPServer", name: str, clip: Clip, protected: 
     factory.set_launch(
         "( appsrc name=video format=time max-buffers=4 max-bytes=0 "
         f"caps=video/x-{clip.codec},stream-format=byte-stream,alignment=au "
-        f"! {clip.codec}parse ! rtp{clip.codec}pay config-interval=-1 name=pay0 pt=96 )"
+        # Parameter sets are in each keyframe already; the payloader would put them between its slices too.
+        f"! {clip.codec}parse ! rtp{clip.codec}pay config-interval=0 name=pay0 pt=96 )"
     )
 
     def configure(_factory: object, media: "GstRtspServer.RTSPMedia") -> None:

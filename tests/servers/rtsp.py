@@ -9,10 +9,9 @@ from typing import Self
 
 import pytest
 
+from orchestrator.embedded.rtsp import PROBE, SCRIPT, SYSTEM_PYTHON
 from tests.servers.require import lacking
 
-SYSTEM_PYTHON = Path("/usr/bin/python3")
-SCRIPT = Path(__file__).with_name("rtsp_server.py")
 START_S = 30.0
 
 
@@ -66,16 +65,10 @@ class RtspServer:
 @pytest.fixture(scope="session")
 def rtsp_python() -> Path:
     """The interpreter that has GStreamer's RTSP server."""
-    probe = (
-        "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0');"
-        "from gi.repository import Gst, GstRtspServer; Gst.init(None);"
-        "missing = [n for n in ('h264parse', 'rtph264pay', 'parsebin', 'qtdemux') if not Gst.ElementFactory.find(n)];"
-        "raise SystemExit('GStreamer lacks ' + ', '.join(missing) if missing else 0)"
-    )
     if not SYSTEM_PYTHON.exists():
         lacking("rtsp", f"{SYSTEM_PYTHON} is not installed")
     found = subprocess.run(
-        [SYSTEM_PYTHON, "-c", probe], capture_output=True, text=True, check=False
+        [SYSTEM_PYTHON, "-c", PROBE], capture_output=True, text=True, check=False
     )
     if found.returncode:
         reason = (found.stderr.strip().splitlines() or ["unknown"])[-1]
