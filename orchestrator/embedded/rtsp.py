@@ -18,8 +18,6 @@ PROBE = (
     "missing = [n for n in ('h264parse', 'rtph264pay', 'parsebin', 'qtdemux') if not Gst.ElementFactory.find(n)];"
     "raise SystemExit('GStreamer lacks ' + ', '.join(missing) if missing else 0)"
 )
-    'import gi; gi.require_version("GstRtspServer", "1.0"); from gi.repository import GstRtspServer'
-)
 MEND = "apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gstreamer1.0-libav"
 START_S = 20.0
 
