@@ -1,5 +1,7 @@
 """A camera: a name that fits a metric and a path, and an address that is never shown with its credentials."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from orchestrator.camera import Camera, redact
 SECRET = "hunter2secret"
 
 
-def camera(url: str = "rtsp://10.0.0.7/live", **fields: object) -> Camera:
+def camera(url: str = "rtsp://10.0.0.7/live", **fields: Any) -> Camera:
     return Camera.model_validate({"camera_id": "door", "url": url, **fields})
 
 
@@ -76,7 +78,7 @@ def test_a_name_that_fits_no_path_and_no_metric_is_refused(name: str) -> None:
     ],
     ids=str,
 )
-def test_a_setting_out_of_its_range_is_refused(fields: dict[str, object]) -> None:
+def test_a_setting_out_of_its_range_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         camera(**fields)
 

@@ -28,13 +28,14 @@ from orchestrator.motion.gate import MotionGate
 from orchestrator.picture import ArrayPicture, Picture
 from orchestrator.pipeline import CameraPipeline, Policy, Stages
 from orchestrator.ports import ModelVersion
+from orchestrator.recognition.gallery import Gallery
 from orchestrator.recognition.recogniser import FaceRecogniser
 from orchestrator.replay import EventLines
 from orchestrator.report import Reporter
 from orchestrator.settings import FacesSettings, MotionSettings
 from orchestrator.tracking.byte_tracker import ByteTracker
 from tests.recognition.scripted import PaintedFace, ScriptedDetector, ScriptedEmbedder, paint
-from tests.recognition.vectors import Gallery, axis, gallery, subject
+from tests.recognition.vectors import axis, gallery, subject
 from tests.tracking.walk import Box, Seen, sight
 
 PERSON, CAR = 0, 1

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp import web
@@ -22,6 +23,7 @@ from orchestrator.workers.supervisor import WorkerSupervisor
 ANSWER_S = 5.0
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=15.0)
 PASSED_ON = ("Content-Type", "Cache-Control")
+ANSWERED = (200, 503)  # 503 is the health of a worker that is ill
 
 
 class Gateway:
@@ -122,10 +124,12 @@ class Gateway:
         return web.json_response({"cameras": cameras})
 
     async def _events(self, request: web.Request) -> web.Response:
-        answers = await self._ask(f"/api/events?{request.query_string}")
+        limit = _limit(request)
+        motion = request.query.get("motion", "1")
+        answers = await self._ask(f"/api/events?{urlencode({'limit': limit, 'motion': motion})}")
         events = [event for found in _parsed(answers) for event in found["events"]]
         events.sort(key=lambda each: str(each["event"]["timestamp"]), reverse=True)
-        return web.json_response({"events": events[: _limit(request)]})
+        return web.json_response({"events": events[:limit]})
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
         slot = self._supervisor.slot_of(request.match_info["camera_id"])
@@ -146,15 +150,22 @@ class Gateway:
             )
         url = f"http://127.0.0.1:{port}{request.rel_url.raw_path}"
         params = {key: value for key, value in request.query.items() if key != "token"}
+        response = web.StreamResponse()
         try:
             async with self._client.get(url, params=params, allow_redirects=False) as answer:
-                kept = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
-                response = web.StreamResponse(status=answer.status, headers=kept)
+                response.set_status(answer.status)
+                for name in PASSED_ON:
+                    if name in answer.headers:
+                        response.headers[name] = answer.headers[name]
                 await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
+                if request.method != "HEAD":
+                    async for chunk in answer.content.iter_any():
+                        await response.write(chunk)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise web.HTTPBadGateway(text="its worker does not answer\n") from error
+            if not response.prepared:
+                raise web.HTTPBadGateway(text="its worker does not answer\n") from error
+            if request.transport is not None:
+                request.transport.abort()  # in the middle of an answer: it must not look whole
         return response
 
     async def _ask(self, path: str) -> dict[int, bytes | None]:
@@ -175,7 +186,7 @@ class Gateway:
                 asyncio.timeout(ANSWER_S),
                 self._client.get(f"http://127.0.0.1:{port}{path}") as answer,
             ):
-                return await answer.read()
+                return await answer.read() if answer.status in ANSWERED else None
         return None
 
 

@@ -53,7 +53,7 @@ def write_reading_model(repository: Path, name: str = "object_detector") -> Path
     folder = repository / name
     (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         # One pixel in the middle of each square, of the network's 320 x 320 input.
         "row": np.array(SQUARE_PX // 2, np.int64),
         "columns": np.arange(SQUARE_PX // 2, SQUARE_PX * BITS, SQUARE_PX, dtype=np.int64),
@@ -89,7 +89,7 @@ def write_reading_model(repository: Path, name: str = "object_detector") -> Path
         _node("Cast", ["ones"], "count", to=TensorProto.INT32),
         _node("Cast", ["zeros"], "labels", to=TensorProto.INT32),
     ]
-    outputs = {
+    outputs: dict[str, tuple[int, list[str | int]]] = {
         "count": (TensorProto.INT32, ["n", 1]),
         "boxes": (TensorProto.FLOAT, ["n", 1, 4]),
         "scores": (TensorProto.FLOAT, ["n", 1]),
