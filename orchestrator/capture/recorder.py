@@ -11,6 +11,8 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from orchestrator.errors import SettingsError
+
 TIME_BASE = Fraction(1, 90_000)
 
 
@@ -36,16 +38,20 @@ class Recorder:
         if self._open is None:
             return
         container, stream = self._open
-        if kind is None:
-            container.mux(stream.encode())
-        container.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
+        try:
+            if kind is None:
+                self._mux(container, stream.encode())
+            container.close()
+            if kind is None:
+                self._part.replace(self._path)
+        finally:
             self._part.unlink(missing_ok=True)
 
     def write(self, rgb: NDArray[np.uint8], pts_s: float) -> None:
-        """Add a picture, uint8 (height, width, 3), shown from `pts_s` on; odd edges are cut off."""
+        """Add a picture, uint8 (height, width, 3), shown from `pts_s` on; odd edges are cut off.
+
+        Raises SettingsError where no file can be written.
+        """
         height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1
         container, stream = self._open or self._begin(width, height)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), "rgb24")
@@ -53,7 +59,13 @@ class Recorder:
             frame = frame.reformat(stream.width, stream.height)
         frame.pts = round(pts_s / TIME_BASE)
         frame.time_base = TIME_BASE
-        container.mux(stream.encode(frame))
+        self._mux(container, stream.encode(frame))
+
+    def _mux(self, container: OutputContainer, packets: "list[av.Packet[VideoStream]]") -> None:
+        try:
+            container.mux(packets)
+        except av.FFmpegError as error:
+            raise SettingsError(f"{self._path} cannot be written: {error.strerror}") from error
 
     def _begin(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
         container = av.open(str(self._part), "w", format="mp4")
