@@ -130,7 +130,7 @@ class Outbox:
                     pass
         except TimeoutError:
             log.warning("%d events were not published in time", self.waiting)
-        if self._room.in_memory and not await self._room.spill():
+        if self._room.in_memory and not await self._room.spill(sync=True):
             log.error("%s; %d events are lost", self._room.trouble, self._room.in_memory)
             self._room.give_up("shutdown")
 
@@ -207,7 +207,8 @@ class Outbox:
             if not self._spill_wanted.is_set() and not slow:
                 continue
             self._spill_wanted.clear()
-            if await self._room.spill():
+            # A bus that is only slow may share the disk with us: then syncing would slow it further.
+            if await self._room.spill(sync=bool(self._bus_trouble)):
                 await self._sleep(_SPILL_EVERY_S)
             else:
                 await self._sleep(_DISK_RETRY_S)

@@ -105,16 +105,17 @@ class Spool:
                 os.close(self._lock_fd)
                 self._lock_fd = None
 
-    def append(self, kind: str, batch: Sequence[Entry]) -> Counter[str]:
-        """Write entries of one event type durably; returns how many of each type were dropped for it.
+    def append(self, kind: str, batch: Sequence[Entry], *, sync: bool = True) -> Counter[str]:
+        """Write entries of one event type; returns how many of each type were dropped for it.
 
-        Those may be entries of this very batch. Raises OSError, and then keeps nothing of the batch.
+        Those may be entries of this very batch. What is written survives the process, and with `sync`
+        a power cut. Raises OSError, and then keeps nothing of the batch.
         """
         with self._mutex:
             frames = b"".join(frame(entry) for entry in batch)
             room, dropped = self._make_room(kind, batch[0].sequence, len(MAGIC) + len(frames))
             if room:
-                self._write(self._lanes[kind], batch, frames)
+                self._write(self._lanes[kind], batch, frames, sync)
             else:
                 dropped[kind] += len(batch)
             self._publish_figures()
@@ -200,7 +201,7 @@ class Spool:
             lane.loaded = None
         return True, dropped
 
-    def _write(self, lane: _Lane, batch: Sequence[Entry], frames: bytes) -> None:
+    def _write(self, lane: _Lane, batch: Sequence[Entry], frames: bytes, sync: bool) -> None:
         tail = lane.files[-1] if lane.files else None
         if (
             tail is not None
@@ -209,14 +210,14 @@ class Spool:
             and tail.last < batch[0].sequence
             and not (lane.loaded is not None and len(lane.files) == 1)  # it is being read
         ):
-            _append(tail.path, tail.size, frames)
+            _append(tail.path, tail.size, frames, sync)
             tail.size += len(frames)
             tail.count += len(batch)
             tail.last = batch[-1].sequence
             return
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"{lane.name}-{batch[0].sequence:020d}{_SUFFIX}"
-        _append(path, 0, MAGIC + frames)
+        _append(path, 0, MAGIC + frames, sync)
         file = _described(path, len(MAGIC) + len(frames), batch)
         file.growing = True
         in_front = bool(lane.files) and file.first < lane.files[0].first
@@ -252,15 +253,16 @@ def _described(path: Path, size: int, listed: Sequence[Entry]) -> _File:
     return _File(path, size, len(listed), first.sequence, last.sequence, first.record.timestamp_s)
 
 
-def _append(path: Path, size: int, data: bytes) -> None:
-    """Write at the end of a file of `size` bytes, down to the disk; on OSError the file is as before."""
+def _append(path: Path, size: int, data: bytes, sync: bool) -> None:
+    """Write at the end of a file of `size` bytes; on OSError the file is as before."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.lseek(fd, size, os.SEEK_SET)
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        os.fdatasync(fd)
+        if sync:
+            os.fdatasync(fd)
     except OSError:
         if size == 0:
             path.unlink(missing_ok=True)
@@ -269,7 +271,7 @@ def _append(path: Path, size: int, data: bytes) -> None:
         raise
     finally:
         os.close(fd)
-    if size == 0:
+    if size == 0 and sync:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)  # else a power cut may forget that the file exists

@@ -108,14 +108,17 @@ class WaitingRoom:
             self._return(remaining)
         self._out_of_memory = 0
 
-    async def spill(self) -> bool:
-        """Move what is in memory to the disk, the most important first. False where the disk refuses."""
+    async def spill(self, *, sync: bool) -> bool:
+        """Move what is in memory to the disk, the most important first. False where the disk refuses.
+
+        sync: a power cut does not lose it either, which costs the disk dearly.
+        """
         async with self._moving:
             if not self._opened and not await self._open():
                 return False
             for kind in reversed(PRIORITY):
                 while batch := self._backlog.take_kind(kind, self._spool.file_bytes):
-                    if not await self._store(kind, batch):
+                    if not await self._store(kind, batch, sync):
                         return False
             self.trouble = ""
             return True
@@ -156,7 +159,7 @@ class WaitingRoom:
                 part = left.pop(kind)
                 self._out_of_memory -= len(part)
                 if part:
-                    await self._store(kind, part)
+                    await self._store(kind, part, sync=True)
         finally:  # cancelled: each part is either stored or returned
             for part in left.values():
                 self._return(part)
@@ -167,10 +170,10 @@ class WaitingRoom:
         self._out_of_memory = 0
         self._count("memory_full", self._backlog.put_back(batch))
 
-    async def _store(self, kind: str, batch: list[Entry]) -> bool:
+    async def _store(self, kind: str, batch: list[Entry], sync: bool) -> bool:
         """Write a batch; back to memory with it where the disk does not take it."""
         self._in_motion = len(batch)
-        writing = in_thread(self._spool.append, kind, batch)
+        writing = in_thread(self._spool.append, kind, batch, sync=sync)
         try:
             await seen_through(writing)
         finally:

@@ -104,7 +104,7 @@ async def test_a_bus_that_does_not_answer_leaves_no_event_in_memory_only(tmp_pat
         box.put(motion("door", 0))
         await until(lambda: bus.calls == 1)
         box.put(motion("door", 1))
-        await until(lambda: any(tmp_path.glob("motion*.spool")))
+        await until(lambda: any(tmp_path.glob("motion*.spool")) and box.at_risk == 1)
         assert box.waiting == 2
 
 
