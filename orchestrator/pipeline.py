@@ -32,7 +32,7 @@ class Policy:
     """How one camera's findings are handled.
 
     score          detections below it only continue a track; they are not reported
-    max_age_s      frames older than this are not inspected; None in a replay, where nothing is late
+    max_age_s      frames older than this are not inspected; None in a replay, where nothing is late or left out
     motion_interval_s  least stream time between two motion events
     person_classes label numbers whose tracks may carry a face; empty means all
     """
@@ -109,16 +109,21 @@ class CameraPipeline:
             return Skip.NO_MOTION
         try:
             detections = await self._detect(frame, watch)
-        except InferenceStale:
-            return Skip.STALE
-        except InferenceError:
-            return Skip.ERROR
+        except InferenceError as failure:
+            if self._is_replay:
+                raise
+            return Skip.STALE if isinstance(failure, InferenceStale) else Skip.ERROR
         tracks = self._follow(frame, detections, watch)
         recognised = await self._recognise(frame, tracks, watch)
         self._publish(frame, detections, tracks, recognised, watch)
         self._board.record_latency(self._camera.camera_id, self._clock() - frame.received_s)
         self._show(frame, tracks)
         return None
+
+    @property
+    def _is_replay(self) -> bool:
+        """A replay is never late; and it is whole, or it has failed."""
+        return self._policy.max_age_s is None
 
     def _is_late(self, frame: Frame) -> bool:
         max_age_s = self._policy.max_age_s
@@ -163,6 +168,8 @@ class CameraPipeline:
                     frame, persons, deadline_s=self._deadline_s(frame)
                 )
         except InferenceError:
+            if self._is_replay:
+                raise
             return ()  # counted where it failed; the objects found are reported all the same
         return tuple(
             self._stages.reporter.face(frame, recognition, self._latencies(watch))
@@ -230,4 +237,4 @@ class CameraPipeline:
             self._stages.recogniser.forget(track_ids)
 
     def _latencies(self, watch: Stopwatch) -> StageLatencies | None:
-        return None if self._policy.max_age_s is None else watch.latencies()
+        return None if self._is_replay else watch.latencies()

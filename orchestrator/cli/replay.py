@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.camera import Camera
 from orchestrator.capture.duration import clip_duration_s
+from orchestrator.capture.source import open_source
+from orchestrator.configuring.cameras_file import NAME_RULE
 from orchestrator.errors import SettingsError
 from orchestrator.ledger import Coverage
 from orchestrator.models import ensure_models
@@ -49,9 +51,7 @@ def replay(
     """
     settings = load()
     configure_logging(settings.environment, settings.log_level)
-    camera = Camera(
-        camera_id=camera_id or _camera_id(clip), url=SecretStr(str(clip)), fps=fps, pace="fast"
-    )
+    camera = _camera(clip, camera_id or _camera_id(clip), fps)
     started_at = start.replace(tzinfo=EPOCH.tzinfo) if start else EPOCH
     console = Console(stderr=True)
     with _whole_file(output) as file:
@@ -89,8 +89,9 @@ async def _replay(
     started_at: datetime,
     console: Console,
 ) -> Coverage:
+    # A mistake in the clip is told before anything is fetched or started.
+    total_s = await asyncio.to_thread(_duration_s, camera, settings)
     await ensure_models(settings, console)
-    total_s = await asyncio.to_thread(clip_duration_s, Path(camera.url.get_secret_value()))
     async with open_servers(settings, on_progress=console.print) as servers:
         columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
         with Progress(*columns, console=console) as progress:
@@ -103,6 +104,19 @@ async def _replay(
                 started_at=started_at,
                 on_progress=lambda pts_s: progress.update(task, completed=pts_s),
             )
+
+
+def _duration_s(camera: Camera, settings: Settings) -> float | None:
+    """Seconds as the file claims. Raises CameraUnreachable if it holds no video."""
+    with open_source(camera, settings.capture):
+        return clip_duration_s(Path(camera.url.get_secret_value()))
+
+
+def _camera(clip: Path, camera_id: str, fps: float) -> Camera:
+    try:
+        return Camera(camera_id=camera_id, url=SecretStr(str(clip)), fps=fps, pace="fast")
+    except ValidationError as error:
+        raise SettingsError(f"--camera-id: {NAME_RULE}") from error
 
 
 def _camera_id(clip: Path) -> str:
