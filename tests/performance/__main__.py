@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import sys
-import time
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, cast
 
@@ -15,6 +15,7 @@ from tests.performance import document
 from tests.performance.bench import Bench, Section
 from tests.performance.machine import ROOT, Machine
 from tests.performance.outcome import Lacking, Outcome
+from tests.performance.usage import Surroundings
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
@@ -71,7 +72,7 @@ def main(
 def _measure(name: Name, bench: Bench) -> Outcome | None:
     """None for a section that could not be measured; the others go on."""
     bench.console.rule(name)
-    began_s = time.monotonic()
+    around = Surroundings()
     section = cast(Section, importlib.import_module(f"tests.performance.{name}"))
     outcome: Outcome | None = None
     try:
@@ -82,8 +83,8 @@ def _measure(name: Name, bench: Bench) -> Outcome | None:
     except* (TimeoutError, ServerError) as failure:
         bench.console.print(f"failed: {_words(failure)}", style="red", markup=False)
     if outcome is not None and outcome.figures:
+        outcome = replace(outcome, notes=(*outcome.notes, around.words()))
         document.show(bench.console, outcome)
-        bench.say(f"took {time.monotonic() - began_s:.0f} s")
     return outcome
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,15 +98,14 @@ def settings_of(
 
 
 async def until(
-    holds: Callable[[], bool | Awaitable[bool]], within_s: float, what: str, every_s: float = 0.2
+    holds: Callable[[], bool], within_s: float, what: str, every_s: float = 0.2
 ) -> None:
-    """Wait until it holds. Raises TimeoutError, which says what was waited for."""
+    """Ask, in a thread, until it holds. Raises TimeoutError, which says what was waited for."""
     try:
         async with asyncio.timeout(within_s):
-            while True:
-                found = await asyncio.to_thread(holds)
-                if found if isinstance(found, bool) else await found:
-                    return
+            held = await asyncio.to_thread(holds)
+            while not held:
                 await asyncio.sleep(every_s)
+                held = await asyncio.to_thread(holds)
     except TimeoutError:
         raise TimeoutError(f"{what} did not happen within {within_s:g} s") from None

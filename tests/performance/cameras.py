@@ -247,5 +247,4 @@ def _notes(watch: Watch, decode_costs_ms: list[float]) -> tuple[str, ...]:
         f"Decoding alone, just before, on the same streams: {floor:.1f} % of a core a camera; sensor noise makes"
         " pictures dearer to decode at the same bit rate (with a standard deviation of 2 steps by two fifths).",
         f"Cameras lost while measuring: {losses:.0f}. Memory bar: 600 MB are 572 MiB.",
-        f"What else ran: {watch.shares.words()}.",
     )

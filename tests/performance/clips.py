@@ -1,21 +1,36 @@
 """The streams of the measured cameras: sample footage as a camera of today would send it.
 
-1080p25, H.264, 4 Mbit/s, a keyframe every two seconds, no B-frames; true to the footage's own time.
+H.264, 25 pictures a second, a keyframe every two seconds, no B-frames; true to the footage's own time.
 """
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.video.stream import VideoStream
 
-WIDTH, HEIGHT, FPS = 1920, 1080, 25
-BIT_RATE = 4_000_000
+FPS = 25
 
 
-def enlarge(source: Path, target: Path, seconds: float, begin_s: float = 0.0) -> Path:
+@dataclass(frozen=True, slots=True)
+class Format:
+    """bit_rate: bits a second."""
+
+    width: int
+    height: int
+    bit_rate: int
+
+
+FULL_HD = Format(1920, 1080, 4_000_000)
+SMALL = Format(640, 360, 800_000)
+
+
+def stream_of(
+    source: Path, target: Path, seconds: float, form: Format = FULL_HD, begin_s: float = 0.0
+) -> Path:
     """Write `seconds` of a clip, from `begin_s` on, as such a stream, unless it is there already."""
     if target.is_file():
         return target
@@ -23,12 +38,13 @@ def enlarge(source: Path, target: Path, seconds: float, begin_s: float = 0.0) ->
     with av.open(str(part), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
         stream.codec_context.gop_size = 2 * FPS
         stream.codec_context.max_b_frames = 0
-        stream.codec_context.bit_rate = BIT_RATE
-        stream.options = {"preset": "veryfast", "maxrate": "4M", "bufsize": "4M", "nal-hrd": "none"}
-        for number, frame in enumerate(_pictures(source, begin_s, seconds)):
+        stream.codec_context.bit_rate = form.bit_rate
+        limit = str(form.bit_rate)
+        stream.options = {"preset": "veryfast", "maxrate": limit, "bufsize": limit}
+        for number, frame in enumerate(_pictures(source, begin_s, seconds, form)):
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -49,7 +65,9 @@ def decode_ms(clip: Path, pictures: int = 400) -> float:
         return (time.thread_time() - began_s) / decoded * 1000
 
 
-def _pictures(source: Path, begin_s: float, seconds: float) -> Iterator[av.VideoFrame]:
+def _pictures(
+    source: Path, begin_s: float, seconds: float, form: Format
+) -> Iterator[av.VideoFrame]:
     """25 pictures a second, each the newest that the footage shows at that time; from its begin again at its end."""
     wanted = round(seconds * FPS)
     given = 0
@@ -61,7 +79,7 @@ def _pictures(source: Path, begin_s: float, seconds: float) -> Iterator[av.Video
                 )
                 large: av.VideoFrame | None = None
                 while given < wanted and begin_s + given / FPS < shown_until_s:
-                    large = large or frame.reformat(WIDTH, HEIGHT, "yuv420p")
+                    large = large or frame.reformat(form.width, form.height, "yuv420p")
                     yield large
                     given += 1
                 if given >= wanted:

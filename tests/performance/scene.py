@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.performance.bench import Bench
-from tests.performance.clips import enlarge
+from tests.performance.clips import SMALL, stream_of
 from tests.performance.outcome import Lacking
 from tests.servers.rtsp import RtspServer
 
@@ -16,6 +16,11 @@ PEOPLE, ROAD = "one-by-one-person-detection.mp4", "car-detection.mp4"
 PRODUCTION = {"ENVIRONMENT": "production", "MOTION_ENABLED": "false"}
 
 
+def people_clip(bench: Bench) -> Path:
+    """A small clip that shows somebody nearly all the time."""
+    return stream_of(bench.sample(PEOPLE), bench.folder / "people-360p25.mp4", 60.0, SMALL, 8.0)
+
+
 def scene(bench: Bench, count: int) -> dict[str, Path]:
     """Cameras and their clips: two of three see people, one sees a road and nobody."""
     clips = []
@@ -23,7 +28,7 @@ def scene(bench: Bench, count: int) -> dict[str, Path]:
         target = bench.folder / f"{Path(name).stem}-1080p25.mp4"
         if not target.is_file():
             bench.say(f"making {target.name} (once)")
-        clips.append(enlarge(bench.sample(name), target, CLIP_S))
+        clips.append(stream_of(bench.sample(name), target, CLIP_S))
     return {f"camera-{number:02}": clips[number % 3 == 2] for number in range(count)}
 
 

@@ -1,5 +1,6 @@
 """What processes cost: CPU time and memory from the kernel's own accounts, and who else was busy meanwhile."""
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -71,13 +72,6 @@ class Shares:
     by_role: dict[str, float]
     bystanders: float
     idle: float
-    load: tuple[float, float, float]
-
-    def words(self) -> str:
-        others = (
-            f"processes that are no part of this took {self.bystanders:.2f} of a core meanwhile"
-        )
-        return f"{others}, {self.idle:.2f} stood idle, load average {self.load[0]:.1f}"
 
 
 class Account:
@@ -97,7 +91,7 @@ class Account:
         }
         idle = (_idle_s() - self._idle_s) / wall_s
         others = max((_busy_s() - self._busy_s) / wall_s - sum(shares.values()), 0.0)
-        return Shares(wall_s, shares, others, idle, psutil.getloadavg())
+        return Shares(wall_s, shares, others, idle)
 
 
 def _busy_s() -> float:
@@ -110,3 +104,34 @@ def _busy_s() -> float:
 def _idle_s() -> float:
     times = psutil.cpu_times()
     return float(times.idle + times.iowait)
+
+
+def pin(pid: int, core: int) -> None:
+    """Let every thread of a process and of all below it use one core only."""
+    for process in family(pid):
+        for task in Path(f"/proc/{process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(task.name), {core})
+
+
+class Surroundings:
+    """How busy the rest of the machine was, while we and what we started and waited for were at work."""
+
+    def __init__(self) -> None:
+        self._started_s = time.monotonic()
+        self._busy_s, self._own_s = _busy_s(), _own_s()
+        self._load = os.getloadavg()[0]
+
+    def words(self) -> str:
+        wall_s = time.monotonic() - self._started_s
+        own, busy = (_own_s() - self._own_s) / wall_s, (_busy_s() - self._busy_s) / wall_s
+        return (
+            f"What else ran: over {wall_s:.0f} s, set-up included, the measurement and its servers used {own:.2f} "
+            f"cores and everything else on the machine {max(busy - own, 0.0):.2f} of {os.cpu_count()}; load average "
+            f"before {self._load:.1f}, after {os.getloadavg()[0]:.1f}."
+        )
+
+
+def _own_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
