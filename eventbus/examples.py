@@ -18,39 +18,45 @@ from eventbus.events import (
     event_id,
 )
 
+MOMENT = datetime(2026, 3, 14, 9, 26, 53, 589793, UTC)
+CAMERA = "entrance"
+
 
 def examples() -> tuple[Event, ...]:
-    moment = datetime(2026, 3, 14, 9, 26, 53, 589793, UTC)
-    camera = "entrance"
-    detector = ModelEvidence(name="object_detector", version="1", sha256="9f86d081" * 8)
-    embedder = ModelEvidence(name="face_embedder", version="1", sha256="60303ae2" * 8)
-    motion = MotionDetectionEvent(
-        event_id=event_id("motion.detected", camera, moment, "1204"),
-        timestamp=moment,
-        camera_id=camera,
+    face = _face()
+    return (_motion(), face, _alert(face), _status())
+
+
+def _motion() -> MotionDetectionEvent:
+    person = DetectedObject(
+        object_class="person",
+        confidence=0.91,
+        bbox=BoundingBox(x1=412.0, y1=188.5, x2=655.0, y2=912.0),
+        track_id=7,
+    )
+    return MotionDetectionEvent(
+        event_id=event_id("motion.detected", CAMERA, MOMENT, "1204"),
+        timestamp=MOMENT,
+        camera_id=CAMERA,
         frame_number=1204,
-        detected_objects=(
-            DetectedObject(
-                object_class="person",
-                confidence=0.91,
-                bbox=BoundingBox(x1=412.0, y1=188.5, x2=655.0, y2=912.0),
-                track_id=7,
-            ),
-        ),
+        detected_objects=(person,),
         total_objects=1,
         confidence_scores=(0.91,),
         evidence=Evidence(
-            models=(detector,),
+            models=(ModelEvidence(name="object_detector", version="1", sha256="9f86d081" * 8),),
             thresholds={"score": 0.5, "nms": 0.45},
             frame_width=1920,
             frame_height=1080,
             latencies=StageLatencies(capture_ms=2.1, detection_ms=21.4, tracking_ms=21.9),
         ),
     )
-    face = FaceRecognitionEvent(
-        event_id=event_id("face.recognized", camera, moment, "7"),
-        timestamp=moment,
-        camera_id=camera,
+
+
+def _face() -> FaceRecognitionEvent:
+    return FaceRecognitionEvent(
+        event_id=event_id("face.recognized", CAMERA, MOMENT, "7"),
+        timestamp=MOMENT,
+        camera_id=CAMERA,
         frame_number=1204,
         face_id="unknown-entrance-7",
         person_name=None,
@@ -59,28 +65,33 @@ def examples() -> tuple[Event, ...]:
         is_authorized=False,
         track_id=7,
         evidence=Evidence(
-            models=(embedder,),
+            models=(ModelEvidence(name="face_embedder", version="1", sha256="60303ae2" * 8),),
             thresholds={"match": 0.42, "margin": 0.05},
             gallery_version="3f2a9c41",
             candidates=(CandidateEvidence(face_id="f-01", person_name="Ada", similarity=0.21),),
             faces=5,
         ),
     )
-    alert = AlertEvent(
-        event_id=event_id("alert.triggered", camera, moment, "stranger:7"),
-        timestamp=moment,
-        camera_id=camera,
+
+
+def _alert(face: FaceRecognitionEvent) -> AlertEvent:
+    return AlertEvent(
+        event_id=event_id("alert.triggered", CAMERA, MOMENT, "stranger:7"),
+        timestamp=MOMENT,
+        camera_id=CAMERA,
         alert_level=AlertLevel.WARNING,
         alert_message="A person who is not enrolled is at entrance.",
         associated_events=(face.event_id,),
         rule="stranger",
     )
-    status = SystemStatusEvent(
-        event_id=event_id("system.status", camera, moment, "offline"),
-        timestamp=moment,
-        camera_id=camera,
+
+
+def _status() -> SystemStatusEvent:
+    return SystemStatusEvent(
+        event_id=event_id("system.status", CAMERA, MOMENT, "offline"),
+        timestamp=MOMENT,
+        camera_id=CAMERA,
         component="camera",
         status="offline",
         detail="no packet for 5 s",
     )
-    return (motion, face, alert, status)

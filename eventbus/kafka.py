@@ -168,24 +168,7 @@ class KafkaBus:
         for lane in lanes:
             if lane.done == len(lane.records):
                 continue
-            batch = producer.create_batch()
-            while lane.sent < len(lane.records) and not (
-                self._one_by_one and lane.sent > lane.done
-            ):
-                record = lane.records[lane.sent]
-                headers = [(name, value.encode()) for name, value in _headers(record)]
-                if (
-                    batch.append(
-                        key=record.key.encode(),
-                        value=record.payload,
-                        timestamp=int(record.timestamp_s * 1000),
-                        headers=headers,
-                    )
-                    is None
-                ):
-                    break
-                lane.sent += 1
-            batch.close()  # a closed batch is sent at once: it has all the company that it will get
+            batch = self._filled(producer.create_batch(), lane)
             future = await producer.send_batch(batch, lane.topic, partition=lane.partition)
             under_way[future] = lane
         try:
@@ -203,6 +186,22 @@ class KafkaBus:
                 failures.append(failure)
         if failures:
             raise failures[0]
+
+    def _filled(self, batch: Any, lane: _Lane) -> Any:
+        """The batch, with the lane's next records."""
+        while lane.sent < len(lane.records) and not (self._one_by_one and lane.sent > lane.done):
+            record = lane.records[lane.sent]
+            added = batch.append(
+                key=record.key.encode(),
+                value=record.payload,
+                timestamp=int(record.timestamp_s * 1000),
+                headers=[(name, value.encode()) for name, value in _headers(record)],
+            )
+            if added is None:
+                break
+            lane.sent += 1
+        batch.close()  # a closed batch is sent at once: it has all the company that it will get
+        return batch
 
     def _too_large(
         self, records: Sequence[Record], lanes: Sequence[_Lane], error: KafkaError

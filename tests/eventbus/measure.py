@@ -32,6 +32,7 @@ from tests.servers.held import held
 from tests.servers.kafka import KafkaServer
 
 CAMERAS = 50
+_IDLE_S = 30.0  # the reader gives up
 
 
 @dataclass
@@ -87,7 +88,12 @@ async def read(server: Server, events: int) -> dict[str, object]:
     repeats = disorder = 0
     bus = server.bus()
     async with aclosing(bus.subscribe([bus.topics.motion], "measure")) as deliveries:
-        async for delivery in deliveries:
+        while len(seen) < events:
+            try:
+                async with asyncio.timeout(_IDLE_S):
+                    delivery = await anext(deliveries)
+            except TimeoutError:
+                break
             arrived = time.time()
             event = decode(delivery.payload)
             await delivery.ack()
@@ -100,10 +106,13 @@ async def read(server: Server, events: int) -> dict[str, object]:
             delays.append(arrived - event.timestamp.timestamp())
             disorder += event.frame_number <= last.get(event.camera_id, -1)
             last[event.camera_id] = event.frame_number
-            if len(seen) == events:
-                break
     await bus.close()
-    return {"end_to_end": spread(delays), "repeats": repeats, "out_of_order": disorder}
+    return {
+        "end_to_end": spread(delays),
+        "missing": events - len(seen),
+        "repeats": repeats,
+        "out_of_order": disorder,
+    }
 
 
 async def write(server: Server, events: int, rate: int, kill: bool) -> dict[str, object]:
