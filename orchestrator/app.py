@@ -96,21 +96,28 @@ class App:
             ),
             registry=self._process.registry,
         )
-        async with server, asyncio.TaskGroup() as tasks:
+        async with server:
             told = on_listening(server)
             if told is not None:
                 await told
-            publishing = tasks.create_task(self._outbox.run(), name="outbox")
-            sampling = tasks.create_task(self._sample(), name="telemetry")
+            try:
+                await self._work(cameras, stop)
+            finally:  # also where a bug ends the process: what was seen is not forgotten
+                await self._outbox.drain(DRAIN_S)
+
+    async def _work(self, cameras: CameraLists, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(self._outbox.run(), name="outbox"),
+                tasks.create_task(self._sample(), name="telemetry"),
+            ]
             watching = tasks.create_task(self._watch(cameras), name="cameras")
             stopping = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
-            for task in (watching, stopping, sampling):
-                task.cancel()
+            watching.cancel()
             await asyncio.wait([watching])
-            publishing.cancel()
-            await asyncio.wait([publishing])
-            await self._outbox.drain(DRAIN_S)
+            for task in (stopping, *beside):
+                task.cancel()
 
     async def close(self) -> None:
         self._outbox.close()

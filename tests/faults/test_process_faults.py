@@ -1,0 +1,208 @@
+"""`fess run` whose event bus is away and whose disk is full: it stays up, says so, and loses no event."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from eventbus.events import Event, MotionDetectionEvent, decode
+from orchestrator.buses import make_bus
+from orchestrator.embedded.redis import EmbeddedRedis
+from orchestrator.settings import RedisSettings, Settings, TritonSettings
+from tests.e2e.running import Running, eventually, running
+from tests.servers.reading_model import numbers_in, write_reading_model
+from tests.servers.redis import StartRedis
+from tests.servers.synthetic import make_clip
+from tests.servers.triton import StartTriton
+
+pytestmark = pytest.mark.xdist_group("triton")
+
+PICTURES = 300
+# Every frame of a file that is read as fast as possible is inspected and reported, however slow the machine is.
+PATIENT = {
+    "FACES_ENABLED": "false",
+    "MOTION_ENABLED": "false",
+    "CAPTURE_MAX_FRAME_AGE": "60",
+    "TRITON_TIMEOUT": "60",
+}
+
+
+class Bus:
+    """A Redis that can be taken away and given back at the same address, with what it holds."""
+
+    def __init__(self, start: StartRedis, folder: Path) -> None:
+        self._start = start
+        self._folder = folder
+        self.server: EmbeddedRedis = start(folder)
+
+    def away(self) -> None:
+        os.kill(self.server.pid, signal.SIGKILL)
+
+    def back(self) -> None:
+        before = self.server.port
+        self.server = self._start(self._folder)
+        assert self.server.port == before
+
+    @property
+    def settings(self) -> RedisSettings:
+        password = SecretStr(self.server.password)
+        return RedisSettings(host=self.server.host, port=self.server.port, password=password)
+
+
+@pytest.fixture
+def bus(start_redis: StartRedis, tmp_path: Path) -> Bus:
+    return Bus(start_redis, tmp_path / "redis")
+
+
+@pytest.fixture
+def settings(start_triton: StartTriton, tmp_path: Path, bus: Bus) -> Settings:
+    server = start_triton(write_reading_model(tmp_path / "repository"))
+    return Settings(triton=TritonSettings(url=server.grpc_url), redis=bus.settings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where `fess run` works."""
+    path = tmp_path / "site"
+    path.mkdir()
+    return path
+
+
+def clip(folder: Path, **fields: object) -> dict[str, object]:
+    path = make_clip(folder / "clip.mp4", pictures=PICTURES, first=1)
+    return {"url": str(path), "fps": 25.0, **fields}
+
+
+def metric(fess: Running, name: str) -> float:
+    """The sum of a metric's samples."""
+    lines = fess.get("/metrics")[1].decode().splitlines()
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in lines
+        if line.startswith((f"{name}{{", f"{name} "))
+    )
+
+
+def outbox(fess: Running) -> dict[str, object]:
+    """What health says of the outbox."""
+    found: dict[str, object] = fess.json("/health").get("components", {}).get("outbox", {})
+    return found
+
+
+async def on_the_bus(settings: Settings) -> list[Event]:
+    """Everything that was ever published, repeats included."""
+    bus = make_bus(settings)
+    found: list[Event] = []
+    try:
+        async with aclosing(bus.subscribe(bus.topics.all, "test")) as deliveries:
+            while True:
+                async with asyncio.timeout(3):
+                    found.append(decode((await anext(deliveries)).payload))
+    except TimeoutError:
+        return found
+    finally:
+        await bus.close()
+
+
+def test_events_of_a_run_that_ends_while_the_bus_is_away_are_delivered_by_the_next(
+    settings: Settings, bus: Bus, folder: Path
+) -> None:
+    with running(folder, settings, {"door": clip(folder, pace="fast")}, **PATIENT) as fess:
+        assert eventually(lambda: metric(fess, "fess_kafka_events_sent_total") > 0), fess.log
+        bus.away()
+        assert eventually(lambda: fess.sees("door", frames=PICTURES)), fess.log
+        assert fess.stop() == 0, fess.log
+    kept = list((folder / ".fess" / "outbox").glob("*.spool"))
+    bus.back()
+    with running(folder, settings, {}, **PATIENT) as fess:
+        assert eventually(lambda: fess.get("/health")[0] == 200), fess.log
+        assert eventually(lambda: metric(fess, "fess_outbox_events") == 0), fess.log
+        assert metric(fess, "fess_events_dropped_total") == 0
+        assert fess.stop() == 0, fess.log
+    events = {event.event_id: event for event in asyncio.run(on_the_bus(settings))}.values()
+    motion = [event for event in events if isinstance(event, MotionDetectionEvent)]
+    assert Counter(event.frame_number for event in motion) == Counter(range(1, PICTURES + 1))
+    assert all(numbers_in(event) == [event.frame_number] for event in motion)
+    assert kept
+
+
+class FullDisk:
+    """A folder in which nothing can be written until there is room again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        with self._filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def free(self) -> None:
+        self._filler.unlink()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[FullDisk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "fess-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a full disk: a small file system can be mounted by root only")
+    disk = FullDisk(folder)
+    disk.fill()
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_on_a_full_disk_events_wait_in_memory_and_the_process_says_so_until_there_is_room(
+    settings: Settings, bus: Bus, folder: Path, full_disk: FullDisk
+) -> None:
+    bus.away()
+    variables = PATIENT | {"EVENTS_OUTBOX": str(full_disk.folder / "outbox")}
+    with running(folder, settings, {"door": clip(folder, loop=True)}, **variables) as fess:
+        assert eventually(lambda: "No space left" in str(outbox(fess).get("error"))), fess.log
+        assert eventually(lambda: fess.json("/health").get("status") == "degraded"), fess.log
+        seen = fess.cameras()["door"]["coverage"]["inspected"]
+        assert eventually(lambda: fess.sees("door", frames=seen + 10)), fess.log
+
+        full_disk.free()
+        assert eventually(lambda: any(full_disk.folder.glob("outbox/*.spool"))), fess.log
+        assert eventually(lambda: "No space left" not in str(outbox(fess).get("error"))), fess.log
+        bus.back()
+        assert eventually(lambda: bool(outbox(fess).get("healthy"))), fess.log
+        assert eventually(lambda: fess.json("/health")["status"] == "healthy"), fess.log
+        assert metric(fess, "fess_events_dropped_total") == 0
+        assert fess.stop() == 0, fess.log
+    motion = [
+        event
+        for event in asyncio.run(on_the_bus(settings))
+        if isinstance(event, MotionDetectionEvent)
+    ]
+    frames = sorted({event.frame_number for event in motion})
+    # Live, a frame may be skipped for a newer one; those reported begin with the first, while the disk was full.
+    assert frames[0] == 1
+    assert len(frames) > seen
+
+
+def test_where_the_outbox_can_never_be_the_process_stays_up_and_events_go_to_the_bus(
+    settings: Settings, folder: Path
+) -> None:
+    (folder / "outbox").write_text("a file where a folder should be")
+    cameras = {"door": clip(folder, loop=True)}
+    with running(folder, settings, cameras, **PATIENT, EVENTS_OUTBOX="outbox") as fess:
+        assert eventually(lambda: fess.sees("door")), fess.log
+        assert eventually(lambda: "outbox folder" in str(outbox(fess).get("error"))), fess.log
+        assert eventually(lambda: fess.json("/health").get("status") == "degraded"), fess.log
+        assert eventually(lambda: metric(fess, "fess_kafka_events_sent_total") > 10), fess.log
+        assert fess.stop() == 0, fess.log
