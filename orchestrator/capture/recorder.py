@@ -68,11 +68,13 @@ class Recorder:
             raise SettingsError(f"{self._path} cannot be written: {error.strerror}") from error
 
     def _begin(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
-        container = av.open(str(self._part), "w", format="mp4")
+        # Bit-exact: no creation time in the file, so that the same pictures give the same bytes.
+        options = {"fflags": "+bitexact"}
+        container = av.open(str(self._part), "w", format="mp4", options=options)
         stream = container.add_stream("libx264", rate=Fraction(self._fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE
-        # One thread: the same pictures give the same bytes.
+        # One thread, for the same reason.
         stream.codec_context.thread_count = 1
         self._open = (container, stream)
         return self._open
