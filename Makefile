@@ -52,6 +52,7 @@ run: $(STAMP) ## Watch the cameras of cameras.yaml.
 	$(BIN)/fess run $(ARGS)
 
 test: system $(STAMP) models ## Run every test, on real servers.
+	@$(BIN)/python -m tests.servers.kafka || echo "Kafka's tests will be skipped."
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 test-fast: $(STAMP) ## Run the tests that need no server.

@@ -129,7 +129,7 @@ class KafkaSettings(Section):
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
     """How batches are compressed."""
     linger_ms: float = Field(default=10.0, ge=0.0)
-    """Milliseconds a batch waits for more events."""
+    """Milliseconds a batch may wait for more events; the outbox closes its batches itself, so it is a bound only."""
     batch_size: int = Field(default=131072, ge=1)
     """Bytes of a batch, at most."""
     max_request_size: int = Field(default=1048576, ge=1024)
