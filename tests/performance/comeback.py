@@ -70,7 +70,7 @@ def _outcome(taken_s: list[float]) -> Outcome:
         (
             f"One 1080p camera; its RTSP server is killed, stays away for {AWAY_S[0]:g} to {AWAY_S[1]:g} s, and is "
             "started again on the same port. The clock runs from its first answer to the next frame inspected, waiting "
-            "between two tries included. Production settings. Asked over HTTP every 20 ms. The server begins with a keyframe; "
-            "a camera that does not adds up to the distance of its keyframes.",
+            "between two tries included. Production settings. Asked over HTTP every 20 ms. The server begins with a "
+            "keyframe; a camera that does not adds up to the distance of its keyframes.",
         ),
     )

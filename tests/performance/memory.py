@@ -125,8 +125,8 @@ def _outcome(readings: list[Reading], account: tuple[float, float]) -> Outcome:
         (
             f"{CAMERAS} cameras, 1080p25 over RTSP, through a proxy that resets every connection as soon as each "
             f"camera was inspected {FRAMES_BETWEEN} times again; back-off shortened to 0.2 s so that it happens often. "
-            f"The program counted {account[0]:.0f} losses and left {account[1]:.0f} decode threads behind. Growth counts "
-            "from a fifth of the reconnects on: before that, caches and the allocator fill.",
+            f"The program counted {account[0]:.0f} losses and left {account[1]:.0f} decode threads behind. Growth "
+            "counts from a fifth of the reconnects on: before that, caches and the allocator fill.",
         ),
         (
             Breakdown(

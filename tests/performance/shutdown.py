@@ -90,7 +90,7 @@ def _outcome(found: dict[str, list[Leave]]) -> Outcome:
         "SIGTERM under load",
         tuple(figures),
         (
-            f"`fess run` with {CAMERAS} cameras, 1080p25 over RTSP, every sampled frame inspected; from the signal to the "
-            "end of the process. With its own servers: the embedded Triton and Redis are its children and end with it.",
+            f"`fess run` with {CAMERAS} cameras, 1080p25 over RTSP, every sampled frame inspected; from the signal"
+            " to the end of the process. With its own servers: the embedded Triton and Redis are its children.",
         ),
     )
