@@ -134,6 +134,22 @@ class Outbox:
             log.error("%s; %d events are lost", self._room.trouble, self._room.in_memory)
             self._room.give_up("shutdown")
 
+    async def deliver_rest(self) -> int:
+        """Publish what an earlier process left in the folder, however long the bus is away; returns how many.
+
+        0 where another process holds the folder.
+        """
+        if not await self._room.open():
+            return 0
+        left, attempt = self.waiting, 0
+        while self._room.events:
+            if await self._publish_batch():
+                attempt = 0
+                continue
+            await self._sleep(self._backoff.delay_s(attempt, self._rng))
+            attempt += 1
+        return left
+
     def close(self) -> None:
         """Let go of the folder, for another process to take."""
         self._room.close()

@@ -13,6 +13,7 @@ from orchestrator.app import run as run_process
 from orchestrator.camera_list import follow_cameras
 from orchestrator.cli.table import live_table
 from orchestrator.configuring.cameras_file import load_cameras
+from orchestrator.delivery import deliver_leftovers, worker_outbox
 from orchestrator.http import HttpServer
 from orchestrator.models import ensure_models
 from orchestrator.servers import Servers, open_servers
@@ -89,7 +90,14 @@ async def _watch(
 ) -> None:
     process = Process.of(servers.settings)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(servers.watch())]
+        beside = [
+            tasks.create_task(servers.watch()),
+            tasks.create_task(
+                deliver_leftovers(
+                    servers.settings, process.metrics, {servers.settings.events.outbox}
+                )
+            ),
+        ]
 
         def listening(server: HttpServer) -> None:
             console.print(f"page: {server.url}", highlight=False)
@@ -113,8 +121,10 @@ async def _supervise(servers: Servers, workers: int, stop: asyncio.Event) -> Non
         Gateway(servers.settings.http, supervisor, process.registry),
         asyncio.TaskGroup() as tasks,
     ):
+        held = {worker_outbox(servers.settings, n).events.outbox for n in range(workers)}
         running = [
             tasks.create_task(servers.watch()),
+            tasks.create_task(deliver_leftovers(servers.settings, process.metrics, held)),
             tasks.create_task(supervisor.run(follow_cameras(servers.settings.cameras_file))),
         ]
         await stop.wait()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from orchestrator.camera import Camera
+from orchestrator.delivery import worker_outbox
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings
 from orchestrator.workers.messages import Assignment, Beat, Start
@@ -101,7 +102,7 @@ class WorkerSupervisor:
         process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE)
         slot.process = process
         try:
-            await _send(process, Start.of(self._settings))
+            await _send(process, Start.of(worker_outbox(self._settings, slot.number)))
             await _send(process, slot.assignment)
             return await self._attend(slot, process)
         finally:
