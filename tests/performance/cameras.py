@@ -244,7 +244,6 @@ def _notes(watch: Watch, decode_costs_ms: list[float]) -> tuple[str, ...]:
         f"another process; {motion} motion events and {len(watch.witness.sightings) - motion} others. The program's "
         f"own account, to the acknowledgement: {acknowledged:.0f} events, mean {mean:.0f} ms, "
         f"{in_time / acknowledged * 100 if acknowledged else 0:.1f} % within 250 ms.",
-        f"Decoding alone, just before, on the same streams: {floor:.1f} % of a core a camera; sensor noise makes"
-        " pictures dearer to decode at the same bit rate (with a standard deviation of 2 steps by two fifths).",
+        f"Decoding alone, just before, on the same streams: {floor:.1f} % of a core a camera.",
         f"Cameras lost while measuring: {losses:.0f}. Memory bar: 600 MB are 572 MiB.",
     )
