@@ -16,6 +16,7 @@ named     Looked at again every 10 s. A face *supports* the name when that perso
 """
 
 import hashlib
+from datetime import datetime
 from dataclasses import dataclass
 
 from orchestrator.identity import Candidate, Identity
@@ -58,15 +59,15 @@ class DecisionRules:
         )
 
 
-def anonymous_id(camera_id: str, track_id: int, first_seen_s: float) -> str:
-    """The id of a stranger for the length of a track: the same in every replay.
+def anonymous_id(camera_id: str, track_id: int, since: datetime) -> str:
+    """The id of a stranger for the length of a track: the same in every replay, another after every restart.
 
     Args:
         camera_id: the camera.
         track_id: the track within it.
-        first_seen_s: stream time of its first detection, which tells apart the runs of one camera.
+        since: when the frame was captured in which the track was first looked at; UTC, or a replay's own time.
     """
-    subject = f"{camera_id}\x1f{track_id}\x1f{round(first_seen_s * 1e6)}"
+    subject = f"{camera_id}\x1f{track_id}\x1f{since.isoformat(timespec='microseconds')}"
     return f"unknown-{hashlib.sha256(subject.encode()).hexdigest()[:16]}"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -109,7 +110,7 @@ class FaceRecogniser:
         """Look for faces of tracks whose identity is open, or due to be checked. Raises InferenceError."""
         gallery = self._source.current
         for track in persons:
-            self._follow(track, gallery)
+            self._follow(track, gallery, frame.captured_at)
         due = self._choose(persons, frame.pts_s)
         embedded: set[int] = set()
         try:
@@ -133,10 +134,10 @@ class FaceRecogniser:
         for track_id in track_ids:
             self._followed.pop(track_id, None)
 
-    def _follow(self, track: Track, gallery: Gallery) -> None:
+    def _follow(self, track: Track, gallery: Gallery, captured_at: datetime) -> None:
         followed = self._followed.get(track.track_id)
         if followed is None:
-            anonymous = anonymous_id(self._camera_id, track.track_id, track.first_seen_s)
+            anonymous = anonymous_id(self._camera_id, track.track_id, captured_at)
             decision = TrackDecision(self._rules, anonymous)
             self._followed[track.track_id] = _Followed(decision, gallery.version)
         elif followed.gallery_version != gallery.version:

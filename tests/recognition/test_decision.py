@@ -1,6 +1,7 @@
 """The decision: a name only when several faces agree, a stranger as the normal case, and no flip-flop after that."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from tests.recognition.vectors import axis, gallery, subject, three_people
 RULES = DecisionRules(threshold=0.55, margin=0.05, agreement=2, max_faces=8)
 PEOPLE = three_people()
 Face = tuple[Candidate, ...]
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def face(name: str, similarity: float, second: float = 0.1) -> Face:
@@ -222,12 +224,12 @@ def test_somebody_else_enrolled_leaves_a_name_alone_and_gives_strangers_another_
     assert stranger.decision.wants_look(stranger.pts_s)
 
 
-def test_an_anonymous_id_is_a_function_of_camera_track_and_stream_time() -> None:
-    same = {anonymous_id("door", 7, 1.25), anonymous_id("door", 7, 1.25)}
+def test_an_anonymous_id_is_a_function_of_camera_track_and_moment() -> None:
+    same = {anonymous_id("door", 7, NOON), anonymous_id("door", 7, NOON)}
     others = {
-        anonymous_id("gate", 7, 1.25),
-        anonymous_id("door", 8, 1.25),
-        anonymous_id("door", 7, 1.26),
+        anonymous_id("gate", 7, NOON),
+        anonymous_id("door", 8, NOON),
+        anonymous_id("door", 7, NOON + timedelta(microseconds=1)),
     }
     assert len(same) == 1
     assert len(same | others) == 4
