@@ -16,8 +16,8 @@ named     Looked at again every 10 s. A face *supports* the name when that perso
 """
 
 import hashlib
-from datetime import datetime
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.identity import Candidate, Identity
 from orchestrator.recognition.gallery import Gallery
