@@ -30,8 +30,13 @@ class Picture(Protocol):
         """The whole picture scaled: uint8 (height, width, 3)."""
         ...
 
-    def region(self, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
-        """Source pixels of a rectangle, clipped to the picture: uint8 (h, w, 3), RGB; may be empty."""
+    def region(
+        self, x1: int, y1: int, x2: int, y2: int, *, size: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8]:
+        """A rectangle of source pixels, clipped to the picture: uint8 (h, w, 3), RGB; may be empty.
+
+        size  (width, height) to scale it to; then it must not be empty. Cheapest where x1 and y1 are even.
+        """
         ...
 
 
@@ -63,5 +68,8 @@ class ArrayPicture:
         scaled = Image.fromarray(self._rgb).resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(scaled, dtype=np.uint8)
 
-    def region(self, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
-        return self._rgb[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+    def region(
+        self, x1: int, y1: int, x2: int, y2: int, *, size: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8]:
+        pixels = self._rgb[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+        return pixels if size is None else ArrayPicture(pixels).rgb(*size)

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.capture.scaler import Scaler, plane_rows
+from orchestrator.picture import ArrayPicture
 
 # Shift of columns (in bytes) and rows of each plane against the picture, for formats that are read directly.
 _PLANES: dict[str, tuple[tuple[int, int], ...]] = {
@@ -47,15 +48,24 @@ class AvPicture:
             return self._upright(self._scaler.rgb(self._frame, height, width))
         return self._upright(self._scaler.rgb(self._frame, width, height))
 
-    def region(self, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
+    def region(
+        self, x1: int, y1: int, x2: int, y2: int, *, size: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8]:
         x1, x2 = max(x1, 0), min(x2, self.width)
         y1, y2 = max(y1, 0), min(y2, self.height)
         if x1 >= x2 or y1 >= y2:
             return np.empty((max(y2 - y1, 0), max(x2 - x1, 0), 3), np.uint8)
-        return self._upright(self._cut(*self._lying(x1, y1, x2, y2)))
+        if size is not None and (self._turns or x1 % 2 or y1 % 2):
+            return ArrayPicture(self.region(x1, y1, x2, y2)).rgb(*size)
+        return self._upright(self._cut(*self._lying(x1, y1, x2, y2), size))
 
-    def _cut(self, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
-        """A rectangle that is not empty, in coordinates of the frame as it was decoded."""
+    def _cut(
+        self, x1: int, y1: int, x2: int, y2: int, size: tuple[int, int] | None
+    ) -> NDArray[np.uint8]:
+        """A rectangle that is not empty, in coordinates of the frame as it was decoded.
+
+        With `size` it must begin on even coordinates.
+        """
         frame = self._planar()
         # Chroma covers two pixels, so the cut begins on an even one and the rest is thrown away afterwards.
         left, top = x1 & ~1, y1 & ~1
@@ -65,8 +75,8 @@ class AvPicture:
             ]
             for index, (across, down) in enumerate(_PLANES[frame.format.name])
         ]
-        rgb = self._scaler.crop(planes, x2 - left, y2 - top, like=frame)
-        return rgb[y1 - top :, x1 - left :]
+        rgb = self._scaler.crop(planes, x2 - left, y2 - top, size, like=frame)
+        return rgb if size else rgb[y1 - top :, x1 - left :]
 
     def _lying(self, x1: int, y1: int, x2: int, y2: int) -> tuple[int, int, int, int]:
         """A rectangle of the upright picture in coordinates of the frame as it was decoded."""

@@ -32,15 +32,19 @@ class Scaler:
 
     def rgb(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         """The whole frame at another size: uint8 (height, width, 3)."""
-        factor = max(frame.width / width, frame.height / height)
-        method = Interpolation.AREA if factor > AREA_ABOVE else Interpolation.FAST_BILINEAR
         with self._lock:
-            return self._to_rgb(self._whole, frame, width, height, method, frame)
+            return self._to_rgb(self._whole, frame, width, height, frame)
 
     def crop(
-        self, planes: Sequence[NDArray[np.uint8]], width: int, height: int, like: av.VideoFrame
+        self,
+        planes: Sequence[NDArray[np.uint8]],
+        width: int,
+        height: int,
+        size: tuple[int, int] | None,
+        *,
+        like: av.VideoFrame,
     ) -> NDArray[np.uint8]:
-        """Planes cut out of a frame, in its pixel format: uint8 (height, width, 3).
+        """Planes cut out of a frame, in its pixel format: uint8 (height, width, 3), or of `size` (width, height).
 
         Copying them and using libswscale takes a fifteenth of what numpy or Pillow take.
         """
@@ -49,8 +53,7 @@ class Scaler:
             rows = plane_rows(target)
             rows[: source.shape[0], : source.shape[1]] = source
         with self._lock:
-            method = Interpolation.FAST_BILINEAR
-            return self._to_rgb(self._region, cut, width, height, method, like)
+            return self._to_rgb(self._region, cut, *(size or (width, height)), like)
 
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame as yuv420p, for formats whose planes are not read directly."""
@@ -63,9 +66,10 @@ class Scaler:
         frame: av.VideoFrame,
         width: int,
         height: int,
-        method: Interpolation,
         like: av.VideoFrame,
     ) -> NDArray[np.uint8]:
+        factor = max(frame.width / width, frame.height / height)
+        method = Interpolation.AREA if factor > AREA_ABOVE else Interpolation.FAST_BILINEAR
         out = reformatter.reformat(
             frame,
             width,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.picture import ArrayPicture, Picture
+from orchestrator.picture import Picture
 
 # RTMDet was trained with this border (mmdet configs/rtmdet, Pad pad_val=114).
 PAD_VALUE = 114
@@ -54,12 +54,15 @@ def letterbox(picture: Picture, size: int) -> Letterboxed:
 
 
 def letterbox_region(picture: Picture, region: tuple[int, int, int, int], size: int) -> Letterboxed:
-    """A rectangle (x1, y1, x2, y2) of the picture as a network input; it must not be empty once clipped."""
-    left, top = max(region[0], 0), max(region[1], 0)
-    pixels = picture.region(left, top, region[2], region[3])
-    height, width = pixels.shape[:2]
+    """A rectangle (x1, y1, x2, y2) of the picture as a network input; it must not be empty once clipped.
+
+    It begins on even coordinates, which pictures of a camera scale without converting them first.
+    """
+    left, top = max(region[0], 0) & ~1, max(region[1], 0) & ~1
+    right, bottom = min(region[2], picture.width), min(region[3], picture.height)
+    width, height = right - left, bottom - top
     scaled_w, scaled_h = _fit(width, height, size)
-    scaled = ArrayPicture(pixels).rgb(scaled_w, scaled_h)
+    scaled = picture.region(left, top, right, bottom, size=(scaled_w, scaled_h))
     return Letterboxed(
         _pad(scaled, size), (scaled_w / width, scaled_h / height), left, top, width, height
     )

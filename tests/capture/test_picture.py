@@ -71,6 +71,18 @@ def test_a_region_is_cut_at_the_very_pixel() -> None:
     np.testing.assert_allclose(region[..., 1].astype(int), grey[5:30, 7:24], atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("corner", [(8, 4), (7, 5)], ids=["even", "odd"])
+def test_a_region_can_be_scaled_as_it_is_cut(corner: tuple[int, int]) -> None:
+    picture = decoded(quadrants(64, 48))
+    x1, y1 = corner
+
+    scaled = picture.region(x1, y1, 56, 44, size=(20, 16))
+
+    assert scaled.shape == (16, 20, 3)
+    for (row, column), colour in {(2, 2): RED, (2, 17): GREEN, (14, 2): BLUE}.items():
+        np.testing.assert_allclose(scaled[row, column].astype(int), colour, atol=TOLERANCE)
+
+
 def test_a_region_is_clipped_to_the_picture() -> None:
     picture = decoded(quadrants(64, 48))
     assert picture.region(-10, -10, 20, 20).shape == (20, 20, 3)

@@ -241,3 +241,12 @@ def test_the_backoff_is_jittered_so_that_cameras_do_not_come_back_in_step() -> N
     delays = {backoff.delay_s(3, 0.0) for _ in range(50)}
     assert len(delays) > 40
     assert all(0.75 <= delay <= 1.5 for delay in delays)
+
+
+async def test_what_led_to_a_loss_is_let_go_while_the_camera_waits() -> None:
+    """The error's traceback holds the decoder and a picture; twelve of them were 150 MB."""
+    lost = CameraStalled("door", "sent nothing")
+    lost.__cause__ = ValueError("from the decoder")
+    await Run([[1, lost], [2]]).play()
+    held: list[object] = [lost.__traceback__, lost.__context__, lost.__cause__]
+    assert held == [None, None, None]

@@ -102,9 +102,11 @@ def test_only_the_pixels_under_the_face_are_read() -> None:
     class Watched(ArrayPicture):
         area = 0
 
-        def region(self, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
+        def region(
+            self, x1: int, y1: int, x2: int, y2: int, *, size: tuple[int, int] | None = None
+        ) -> NDArray[np.uint8]:
             self.area += (x2 - x1) * (y2 - y1)
-            return super().region(x1, y1, x2, y2)
+            return super().region(x1, y1, x2, y2, size=size)
 
     picture = Watched(np.zeros((1080, 1920, 3), np.uint8))
     align(picture, TEMPLATE + np.array([900, 500]))
