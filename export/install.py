@@ -10,7 +10,7 @@ from rich.console import Console
 
 from export.fetch import fetch
 from export.manifest import Clip, Manifest, Model, load
-from export.prepare import Prepared, prepare, provenance, target, up_to_date
+from export.prepare import Prepared, prepare, provenance, served, up_to_date
 from orchestrator.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -110,13 +110,13 @@ async def ensure_clips(files: Sequence[str], places: Places, console: Console) -
 
 
 def _resident(manifest: Manifest, default: Model, repository: Path) -> Model:
-    note = provenance(target(default, repository))
+    note = provenance(served(default, repository))
     chosen = next((m for m in manifest.models if note and m.name == note.model), default)
     return chosen if chosen.slot == default.slot else default
 
 
 def _foreign(manifest: Manifest, model: Model, repository: Path) -> bool:
-    file = target(model, repository)
+    file = served(model, repository)
     note = provenance(file)
     foreign = file.exists() and (
         note is None or note.model not in {known.name for known in manifest.models}

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export import atomic, gate, serving
+from export import atomic, gate, serving, versions
 from export.graphs.face_detector import face_detector
 from export.graphs.face_embedder import face_embedder
 from export.graphs.object_detector import object_detector
@@ -74,6 +74,13 @@ def target(model: Model, repository: Path) -> Path:
     return repository / model.slot / model.version / "model.onnx"
 
 
+def served(model: Model, repository: Path) -> Path:
+    """The file that Triton serves in the model's folder, whosever it is; where there is none yet, `target`."""
+    number = versions.served(repository / model.slot)
+    file = target(model, repository)
+    return file if number is None else file.parent.with_name(str(number)) / file.name
+
+
 def up_to_date(model: Model, repository: Path) -> Prepared | None:
     """What an earlier run left, if it was made from this source by this recipe and is undamaged."""
     file = target(model, repository)
@@ -106,7 +113,11 @@ def edit(source: Path, model: Model) -> onnx.ModelProto:
     untouched = gate.admit(
         source, sha256=model.require_sha256(), inputs=model.inputs, outputs=model.outputs
     )
-    edited = EDITS[model.slot](untouched, model)
+    return checked(EDITS[model.slot](untouched, model), model)
+
+
+def checked(edited: onnx.ModelProto, model: Model) -> onnx.ModelProto:
+    """The edited model itself. Raises ModelError unless it is valid ONNX."""
     try:
         onnx.checker.check_model(edited, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -122,7 +133,11 @@ def configure(model: Model, edited: onnx.ModelProto, folder: Path) -> None:
         atomic.write(
             folder / "labels.txt", "".join(f"{label}\n" for label in model.labels).encode()
         )
-    atomic.write(folder / "config.pbtxt", serving.config(model, edited).encode())
+    config = serving.config(model, edited)
+    if set(versions.present(folder)) - {int(model.version)}:
+        versions.serve(folder, int(model.version), config)  # instead of the one that was exported
+    else:
+        atomic.write(folder / versions.CONFIG, config.encode())
 
 
 def _configured(model: Model, folder: Path) -> bool:

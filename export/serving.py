@@ -25,7 +25,7 @@ LIMITS: dict[Slot, tuple[int, int]] = {
 
 CONFIG = Template("""\
 # $title.
-# Written by `fess models prepare` from export/manifest.toml; kept as it is while the weights stay the same.
+# $origin
 name: "$slot"
 backend: "onnxruntime"
 max_batch_size: $batch
@@ -81,6 +81,12 @@ parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
 parameters { key: "inter_op_thread_count" value: { string_value: "1" } }
 """)
 
+FROM_MANIFEST = (
+    "Written by `fess models prepare` from export/manifest.toml; "
+    "kept as it is while the weights stay the same."
+)
+LABELS = "labels.txt"
+
 TENSOR = Template("""\
   {
     name: "$name"
@@ -99,19 +105,29 @@ WARMUP = Template("""\
   }""")
 
 
-def config(model: Model, prepared: onnx.ModelProto) -> str:
-    """The text of config.pbtxt for a prepared model."""
+def config(
+    model: Model, prepared: onnx.ModelProto, *, origin: str = FROM_MANIFEST, labels: str = LABELS
+) -> str:
+    """The text of config.pbtxt for a prepared model.
+
+    Args:
+        model: names the weights and their classes.
+        prepared: gives inputs and outputs.
+        origin: a sentence for the top of the file.
+        labels: file of the labels, from the model's folder.
+    """
     batch, queue = LIMITS[model.slot]
     (pixels,) = prepared.graph.input
     sizes = [1, batch, *range(2, batch)]
     fields = {"name": pixels.name, "dtype": _type(pixels), "dims": _dims(pixels)}
     return CONFIG.substitute(
         title=model.title,
+        origin=origin,
         slot=model.slot,
         batch=batch,
         queue=queue,
-        inputs=_tensors([pixels]),
-        outputs=_tensors(prepared.graph.output),
+        inputs=_tensors([pixels], labels),
+        outputs=_tensors(prepared.graph.output, labels),
         warmup=",\n".join(WARMUP.substitute(fields, batch=size) for size in sizes),
         sha256=model.require_sha256(),
         parameters="\n".join(
@@ -135,13 +151,13 @@ def _parameters(model: Model) -> list[tuple[str, str]]:
             ]
 
 
-def _tensors(values: Sequence[onnx.ValueInfoProto]) -> str:
+def _tensors(values: Sequence[onnx.ValueInfoProto], labels: str) -> str:
     return ",\n".join(
         TENSOR.substitute(
             name=value.name,
             dtype=_type(value),
             dims=_dims(value),
-            extra='\n    label_filename: "labels.txt"' if value.name == "labels" else "",
+            extra=f'\n    label_filename: "{labels}"' if value.name == "labels" else "",
         )
         for value in values
     )

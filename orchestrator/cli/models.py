@@ -8,11 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from export import environment, versions
+from export.checkpoint import obtain
+from export.environment import Environment
+from export.exporting import DEFAULT_CLIPS, Export, Result, Wish, check_possible
 from export.install import ensure_clips, ensure_models, wanted
 from export.manifest import Download, Model, load
 from export.prepare import prepare, up_to_date
+from export.rtmdet import checked_size, labels_from, named
 from orchestrator.errors import ModelError
 from orchestrator.models import clip_places, model_places
+from orchestrator.settings import Settings
 from orchestrator.settings import load as load_settings
 
 app = typer.Typer(
@@ -20,6 +26,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Fetch public weights, check them, and make of them what Triton serves.",
 )
+
+# Triton reads its models when it starts, unless it was told to poll.
+RESTART = "A running server goes on with what it has: restart `fess run`, or your Triton."
 
 Names = Annotated[
     list[str] | None,
@@ -84,6 +93,88 @@ def list_models() -> None:
             _yes(prepared),
         )
     Console().print(table)
+
+
+@app.command("export")
+def export_model(
+    model: Annotated[
+        str, typer.Argument(help="rtmdet-nano, -tiny, -s, -m, -l or -x.")
+    ] = "rtmdet-tiny",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Your own training. Default: the public one, by its digest.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the input: 320, 640, 1280, …")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Names of the classes: a,b,c or a file with one a line.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    frames: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Clips, photographs or folders for the comparison. Default: sample clips."
+        ),
+    ] = None,
+    environment_folder: Annotated[
+        Path, typer.Option("--environment", help="Where PyTorch and MMDeploy are, or will be.")
+    ] = Path(".tools/export"),
+    only_environment: Annotated[
+        bool, typer.Option("--only-environment", help="Make the environment and stop.")
+    ] = False,
+) -> None:
+    """Make a served model of an RTMDet checkpoint, proven equal to MMDetection.
+
+    The first time this builds an environment of its own: some 6 GB, a quarter of an hour. Every step is done
+    once; after an interruption it goes on. The version that was served stays: `fess models rollback`.
+    """
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    place = Environment(environment_folder.resolve())
+    if only_environment:
+        environment.set_up(place, console)
+        return
+    check_possible(form, precision)
+    network = named(model)
+    side = checked_size(size or network.size)
+    names = None if labels is None else labels_from(labels)
+    settings = load_settings()
+    # What may be refused in a second comes before what takes minutes.
+    given = asyncio.run(obtain(network, checkpoint, model_places(settings), console))
+    pictures = frames or asyncio.run(_sample_clips(settings, console))
+    environment.set_up(place, console)
+    work = settings.state_dir / "exports"
+    export = Export(Wish(network, side, names, tuple(pictures)), given, place, work, console)
+    _tell_landed(export.run(settings.triton.model_repository), console)
+
+
+@app.command("rollback")
+def roll_back_model(
+    folder: Annotated[
+        str, typer.Argument(help="Folder of the model repository.")
+    ] = "object_detector",
+    to: Annotated[int | None, typer.Option(help="The version. Default: the one before.")] = None,
+) -> None:
+    """Serve an older version of a model again."""
+    slot = load_settings().triton.model_repository / folder
+    before, now = versions.roll_back(slot, to)
+    Console(stderr=True).print(
+        f"{slot}: version {now} instead of {before}. {RESTART}", soft_wrap=True
+    )
+
+
+async def _sample_clips(settings: Settings, console: Console) -> list[Path]:
+    try:
+        return list((await ensure_clips(DEFAULT_CLIPS, clip_places(settings), console)).values())
+    except ModelError as error:
+        raise ModelError(
+            f"{error}; or name clips or photographs of yours with FRAMES=path"
+        ) from error
+
+
+def _tell_landed(result: Result, console: Console) -> None:
+    if not result.changed:
+        console.print(f"{result.folder}  up to date")
+        return
+    console.print(f"{result.folder}  new. {RESTART}")
 
 
 def _size(item: Download | Model) -> str:

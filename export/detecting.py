@@ -1,0 +1,74 @@
+"""What a detector finds in pictures, whoever runs it: MMDetection's own answers, and ONNX files under ONNX Runtime."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.manifest import Preprocessing
+from export.parity import Rows
+from orchestrator.errors import ModelError
+
+Pixels = NDArray[np.uint8]
+# Pictures that run together: more than one, so that the batch dimension is proven as well.
+BATCH = 4
+
+
+def by_mmdetection(answers: Path) -> list[Rows]:
+    """Read what `export.mmdeploy` wrote. Rows of score 0 are empty."""
+    with np.load(answers, allow_pickle=False) as found:
+        return _rows(found["boxes"], found["scores"], found["labels"])
+
+
+def by_exported(model: Path, pictures: Pixels, preprocessing: Preprocessing) -> list[Rows]:
+    """MMDeploy's file, with the preprocessing of its publishers. Raises ModelError."""
+    session = _session(model)
+    mean = np.array(preprocessing.mean, np.float32)
+    deviation = np.array(preprocessing.std, np.float32)
+    rows: list[Rows] = []
+    for batch in _batches(pictures):
+        ordered = batch[..., ::-1] if preprocessing.color == "BGR" else batch
+        planes = ((ordered.astype(np.float32) - mean) / deviation).transpose(0, 3, 1, 2)
+        dets, labels = session.run(["dets", "labels"], {"input": np.ascontiguousarray(planes)})
+        rows += _rows(dets[..., :4], dets[..., 4], labels)
+    return rows
+
+
+def by_served(model: Path, pictures: Pixels) -> list[Rows]:
+    """The file that Triton loads, with the bytes that a client sends. Raises ModelError."""
+    session = _session(model)
+    rows: list[Rows] = []
+    for batch in _batches(pictures):
+        boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"images": batch})
+        rows += _rows(boxes, scores, labels)
+    return rows
+
+
+def _batches(pictures: Pixels) -> Iterator[Pixels]:
+    return (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
+
+
+def _rows(boxes: Any, scores: Any, labels: Any) -> list[Rows]:
+    return [
+        Rows(
+            np.asarray(boxes[picture], np.float32)[kept],
+            np.asarray(scores[picture], np.float32)[kept],
+            np.asarray(labels[picture], np.int32)[kept],
+        )
+        for picture in range(len(scores))
+        for kept in [np.asarray(scores[picture]) > 0]
+    ]
+
+
+def _session(model: Path) -> Any:
+    """Raises ModelError where ONNX Runtime is missing or refuses the file."""
+    try:
+        import onnxruntime  # belongs to the embedded servers, which an image may lack
+    except ImportError as error:
+        raise ModelError("ONNX Runtime is not installed: pip install 'fess[embedded]'") from error
+    try:
+        return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
+        raise ModelError(f"{model}: ONNX Runtime does not load it: {error}") from error

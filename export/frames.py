@@ -1,0 +1,71 @@
+"""Pictures of clips and photographs, as a detector takes them."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import ModelError
+from orchestrator.inference.letterbox import letterbox
+from orchestrator.picture import ArrayPicture
+
+SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".jpg", ".jpeg", ".png", ".bmp"})
+
+
+def gather(sources: Sequence[Path], count: int, size: int) -> NDArray[np.uint8]:
+    """About `count` pictures, spread over all sources: uint8 (n, size, size, 3), RGB.
+
+    Args:
+        sources: clips, photographs, and folders of them.
+        count: at most so many, evenly over the length of each clip.
+        size: side of the network's input.
+
+    Raises:
+        ModelError: nothing to be seen, or a file that is no picture.
+    """
+    files = sorted({file for source in sources for file in _files(source)})
+    if not files:
+        raise ModelError(f"{', '.join(map(str, sources))}: no clips or photographs there")
+    share = -(-count // len(files))
+    each = [_spread(file, share, size) for file in files[:count]]
+    turns = [picture for turn in zip_longest(*each) for picture in turn if picture is not None]
+    return np.stack(turns[:count])
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_dir():
+        return [file for file in source.iterdir() if file.suffix.lower() in SUFFIXES]
+    return [source]
+
+
+def _spread(file: Path, count: int, size: int) -> list[NDArray[np.uint8]]:
+    found: list[NDArray[np.uint8]] = []
+    try:
+        with av.open(str(file)) as container:
+            stream = container.streams.video[0]
+            total = _length(container, stream)
+            wanted = {int((number + 0.5) * total / count) for number in range(count)}
+            for number, frame in enumerate(container.decode(stream)):
+                if number in wanted:
+                    pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                    found.append(letterbox(ArrayPicture(pixels), size).image)
+                if number >= max(wanted):
+                    break
+    except (av.FFmpegError, IndexError) as error:
+        raise ModelError(f"{file}: is no clip or photograph: {error}") from error
+    if not found:
+        raise ModelError(f"{file}: holds no picture")
+    return found
+
+
+def _length(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Frames of a clip, as far as its file says; 1 for a photograph."""
+    if stream.frames:
+        return stream.frames
+    if container.duration is None or stream.average_rate is None:
+        return 1
+    # The container counts in microseconds. One less: the last frame may be missing.
+    return max(1, int(container.duration / 1e6 * stream.average_rate) - 1)

@@ -1,0 +1,160 @@
+"""Versions of a model beside each other: a new one lands whole, the old ones stay, and one line says which is served.
+
+object_detector/config.pbtxt    names the version that is served; replacing it is the moment of change
+object_detector/2/config.pbtxt  what it was, or will be again, when that version is served
+"""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from export import atomic
+from orchestrator.errors import ModelError
+
+CONFIG = "config.pbtxt"
+_POLICY = re.compile(r"^version_policy\b.*\n", re.M)
+_SERVED = re.compile(
+    r"^version_policy\s*:?\s*\{\s*specific\s*:?\s*\{\s*versions\s*:\s*\[\s*(\d+)\s*\]", re.M
+)
+_NAME = re.compile(r'^name: "[^"]*"\n', re.M)
+ATTEMPTS = 100
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
+
+
+def present(folder: Path) -> list[int]:
+    """Versions that are in a model's folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    numbers = [
+        int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()
+    ]
+    return sorted(number for number in numbers if number > 0)
+
+
+def served(folder: Path) -> int | None:
+    """The version that Triton serves: the one its configuration names, else the newest with a model."""
+    try:
+        named = _SERVED.search((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        named = None
+    if named is not None:
+        return int(named[1])
+    whole = [number for number in present(folder) if (folder / str(number) / "model.onnx").exists()]
+    return whole[-1] if whole else None
+
+
+def pinned(config: str, version: int) -> str:
+    """The configuration, naming the one version that it describes."""
+    line = f"version_policy: {{ specific: {{ versions: [ {version} ] }} }}\n"
+    plain = _POLICY.sub("", config)
+    # Beside the name, where it has one; protobuf's text does not mind.
+    found = _NAME.search(plain)
+    at = found.end() if found else 0
+    return plain[:at] + line + plain[at:]
+
+
+def land(folder: Path, files: Mapping[str, bytes]) -> int:
+    """Write a new version whole and return its number. It is not served yet. Raises ModelError."""
+    # A configuration that names no version would mean the new one as soon as that is there.
+    _pin(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Begins with a dot: Triton looks at folders whose name is a number.
+        partial = Path(tempfile.mkdtemp(prefix=".landing-", dir=folder))
+        try:
+            for name, content in files.items():
+                atomic.write(partial / name, content)
+            partial.chmod(0o755)
+            _sync(partial)
+            number = _renamed(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        _sync(folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror}") from error
+    return number
+
+
+def serve(folder: Path, version: int, config: str) -> None:
+    """Make the version the one that Triton serves. What was served keeps its configuration, tuned as it is.
+
+    Raises:
+        ModelError: nothing was changed.
+    """
+    before = served(folder)
+    if before is not None and (folder / str(before)).is_dir():
+        now = _text(folder / CONFIG)
+        if now is not None:
+            atomic.write(folder / str(before) / CONFIG, pinned(now, before).encode())
+    text = pinned(config, version).encode()
+    atomic.write(folder / str(version) / CONFIG, text)
+    atomic.write(folder / CONFIG, text)
+
+
+def roll_back(folder: Path, to: int | None = None) -> tuple[int, int]:
+    """Serve an older version again: the one before, or the one that is named. Returns what was and what is served.
+
+    Raises:
+        ModelError: there is no such version; nothing was changed.
+    """
+    now = served(folder)
+    if now is None:
+        raise ModelError(f"{folder}: serves nothing, so there is nothing to go back from")
+    ready = [number for number in present(folder) if _ready(folder / str(number))]
+    older = [number for number in ready if number < now] if to is None else [to]
+    if not older or older[-1] not in ready:
+        wanted = f"version {to}" if to is not None else f"version before {now}"
+        raise ModelError(
+            f"{folder}: has no {wanted} with its model and configuration; it has {ready or 'none'}"
+        )
+    if older[-1] == now:
+        raise ModelError(f"{folder}: version {now} is served already")
+    config = _text(folder / str(older[-1]) / CONFIG)
+    if config is None:
+        raise ModelError(f"{folder / str(older[-1]) / CONFIG}: cannot be read")
+    serve(folder, older[-1], config)
+    return now, older[-1]
+
+
+def _ready(version: Path) -> bool:
+    return (version / "model.onnx").is_file() and (version / CONFIG).is_file()
+
+
+def _pin(folder: Path) -> None:
+    now, config = served(folder), _text(folder / CONFIG)
+    if now is not None and config is not None and pinned(config, now) != config:
+        atomic.write(folder / CONFIG, pinned(config, now).encode())
+
+
+def _renamed(partial: Path, folder: Path) -> int:
+    for _ in range(ATTEMPTS):
+        taken = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+        number = max(taken, default=0) + 1
+        try:
+            partial.rename(folder / str(number))
+        except OSError as error:
+            if error.errno not in _TAKEN:  # by another program, a moment ago
+                raise
+        else:
+            return number
+    raise ModelError(f"{folder}: another program keeps taking the next version's name")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _sync(folder: Path) -> None:
+    """Names are safe on disk only when their folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,292 @@
+"""Exporting: steps are resumed, parity is required, a version lands whole, and what was served stays for a roll-back.
+
+The environment is a stand-in (standing_in.py); everything else is real.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no stubs
+from rich.console import Console
+from tritonclient.grpc import model_config_pb2
+
+from export import install, versions
+from export.checkpoint import Checkpoint
+from export.environment import Environment
+from export.exported import note_of
+from export.exporting import Export, Result, Wish, check_possible
+from export.install import Places
+from export.manifest import load
+from export.parity import Parity
+from export.prepare import prepare, up_to_date
+from export.rtmdet import NETWORKS, checked_labels, checked_size, labels_from, named
+from export.transfer import digest_of
+from orchestrator.errors import ModelError
+
+ROOT = Path(__file__).resolve().parents[2]
+NANO = load().model("rtmdet_nano_person_320")
+SIZE = 320
+
+
+class Bench:
+    """A checkpoint, a stand-in for the environment, and a repository that serves the public model."""
+
+    def __init__(self, folder: Path, mirror: Path, clips: Path) -> None:
+        self.folder = folder
+        self.repository = folder / "repository"
+        self.slot = self.repository / "object_detector"
+        self.checkpoint = folder / "mine.pth"
+        self.checkpoint.write_bytes(b"weights")
+        self.clip = clips / "one-by-one-person-detection.mp4"
+        self.lock = folder / "lock.txt"
+        self.lock.write_text("torch==1\n")
+        self.settings = folder / "settings.json"
+        self.said = io.StringIO()
+        self.onnx = mirror / NANO.file
+        self.set()
+        python = folder / "environment" / "venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        command = f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.export.standing_in {self.settings} "$@"'
+        python.write_text(f"#!/bin/sh\n{command}\n")
+        python.chmod(0o755)
+        prepare(self.onnx, NANO, self.repository)
+
+    def set(self, **settings: Any) -> None:
+        self.settings.write_text(json.dumps({"onnx": str(self.onnx), **settings}))
+
+    def export(self, labels: tuple[str, ...] | None = ("person",)) -> Result:
+        wish = Wish(named("rtmdet-nano"), SIZE, labels, (self.clip,))
+        checkpoint = Checkpoint(self.checkpoint, digest_of(self.checkpoint), "of its owner", "")
+        place = Environment(self.folder / "environment", self.lock)
+        console = Console(file=self.said, width=200)
+        return Export(wish, checkpoint, place, self.folder / "work", console).run(self.repository)
+
+    def asked(self) -> list[str]:
+        """Tasks of the environment since the last time."""
+        record = self.folder / "asked.txt"
+        tasks = record.read_text().split() if record.exists() else []
+        record.unlink(missing_ok=True)
+        return tasks
+
+    def served(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.slot)): path.read_bytes()
+            for path in self.slot.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def bench(tmp_path: Path, models_mirror: Path, clips: Path) -> Bench:
+    return Bench(tmp_path, models_mirror, clips)
+
+
+def test_a_version_lands_with_its_provenance_and_its_proof(bench: Bench) -> None:
+    result = bench.export()
+    assert (result.changed, result.folder) == (True, bench.slot / "2")
+    assert (bench.slot / "2" / "labels.txt").read_text() == "person\n"
+    parity = Parity.model_validate_json((bench.slot / "2" / "parity.json").read_bytes())
+    assert parity.passed
+    assert parity.differences["served"].rows >= 20
+    assert parity.differences["served"].missing == 0
+    note = note_of(bench.slot / "2")
+    assert note is not None
+    assert note.source_sha256 == digest_of(bench.checkpoint)
+    assert note.result_sha256 == digest_of(bench.slot / "2" / "model.onnx")
+    assert note.options["size"] == SIZE
+    assert {"export/torch", "onnx", "python"} <= note.tools.keys()
+
+
+def test_the_configuration_describes_the_new_version_alone(bench: Bench) -> None:
+    bench.export()
+    text = (bench.slot / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert list(config.version_policy.specific.versions) == [2]
+    assert list(config.input[0].dims) == [SIZE, SIZE, 3]
+    assert config.parameters["source_sha256"].string_value == digest_of(bench.checkpoint)
+    assert config.parameters["labels"].string_value == "person"
+    assert [each.label_filename for each in config.output if each.label_filename] == [
+        "2/labels.txt"
+    ]
+
+
+def test_a_second_export_finds_everything_done(bench: Bench) -> None:
+    first = bench.export()
+    assert bench.asked() == ["read", "convert", "answer"]
+    before = bench.served()
+    second = bench.export()
+    assert (second.changed, second.folder) == (False, first.folder)
+    assert bench.asked() == []
+    assert bench.served() == before
+
+
+@pytest.mark.parametrize(
+    ("broken", "again"),
+    [
+        ("read", ["read", "convert", "answer"]),
+        ("convert", ["convert", "answer"]),
+        ("answer", ["answer"]),
+    ],
+)
+def test_an_export_that_broke_off_goes_on_where_it_stopped(
+    bench: Bench, broken: str, again: list[str]
+) -> None:
+    before = bench.served()
+    bench.set(fails=broken)
+    with pytest.raises(
+        ModelError, match=f"(?s){broken} failed with exit status 1.*the {broken} broke"
+    ):
+        bench.export()
+    assert bench.served() == before
+    bench.asked()
+    bench.set()
+    assert bench.export().changed
+    assert bench.asked() == again
+
+
+def test_other_weights_are_another_version(bench: Bench) -> None:
+    bench.export()
+    bench.checkpoint.write_bytes(b"trained longer")
+    assert bench.export().folder == bench.slot / "3"
+    assert versions.present(bench.slot) == [1, 2, 3]
+
+
+def test_another_environment_does_it_anew(bench: Bench) -> None:
+    bench.export()
+    bench.asked()
+    bench.lock.write_text("torch==2\n")
+    bench.export()
+    assert bench.asked() == ["read", "convert", "answer"]
+
+
+def test_beyond_tolerance_nothing_is_served_and_the_report_stays(bench: Bench) -> None:
+    before = bench.served()
+    bench.set(off_px=2)
+    with pytest.raises(
+        ModelError, match=r"exported: a box is 2\.000 px off, 0\.5 are allowed; served: "
+    ):
+        bench.export()
+    assert bench.served() == before
+    (report,) = (bench.folder / "work").rglob("parity.txt")
+    assert "FAILED" in report.read_text()
+
+
+def test_a_refusal_names_the_checkpoint_and_the_reason(bench: Bench) -> None:
+    bench.set(refuses="is no RTMDet: it has no head")
+    with pytest.raises(ModelError, match=r"mine\.pth: is no RTMDet"):
+        bench.export()
+
+
+def test_an_exported_graph_that_the_gate_refuses_is_not_served(bench: Bench) -> None:
+    before = bench.served()
+    bench.onnx = bench.folder / "other.onnx"
+    bench.onnx.write_bytes(b"no model")
+    bench.set(fails="nothing")
+    with pytest.raises(ModelError):
+        bench.export()
+    assert bench.served() == before
+
+
+def test_rolling_back_serves_the_public_model_as_before(bench: Bench) -> None:
+    before = (bench.slot / "config.pbtxt").read_text()
+    bench.export()
+    versions.roll_back(bench.slot)
+    assert (bench.slot / "config.pbtxt").read_text() == versions.pinned(before, 1)
+    done = up_to_date(NANO, bench.repository)
+    assert done is not None
+    assert done.sha256 == NANO.prepared_sha256
+
+
+def silent() -> Console:
+    return Console(file=io.StringIO())
+
+
+async def test_an_exported_model_is_not_replaced_by_the_default(bench: Bench) -> None:
+    bench.export()
+    before = bench.served()
+    places = Places(bench.repository, bench.folder / "store", None)
+    assert await install.ensure_models(places, silent(), folders={"object_detector"}) == ()
+    assert bench.served() == before
+
+
+async def test_after_a_roll_back_the_default_is_taken_care_of_again(bench: Bench) -> None:
+    bench.export()
+    versions.roll_back(bench.slot)
+    places = Places(bench.repository, bench.folder / "store", None)
+    (done,) = await install.ensure_models(places, silent(), folders={"object_detector"})
+    assert not done.changed
+
+
+async def test_a_model_of_the_manifest_can_be_had_again_by_name(
+    bench: Bench, models_mirror: Path
+) -> None:
+    bench.export()
+    places = Places(bench.repository, bench.folder / "store", models_mirror)
+    await install.ensure_models(places, silent(), names=[NANO.name])
+    assert versions.served(bench.slot) == 1
+    assert versions.roll_back(bench.slot, to=2) == (1, 2)
+
+
+def test_classes_without_names_are_asked_for(bench: Bench) -> None:
+    with pytest.raises(ModelError, match="names none of its 1 classes: give them with LABELS"):
+        bench.export(labels=None)
+    bench.set(labels=["visitor"])
+    (note,) = (bench.folder / "work").rglob("summary.json")
+    note.unlink()
+    bench.export(labels=None)
+    assert (bench.slot / "2" / "labels.txt").read_text() == "visitor\n"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("a", "a"), ('a"b', "c"), ("a,b", "c"), ("a\nb", "c"), ("", "c"), (" a", "c"), ("a",)],
+)
+def test_labels_that_do_not_fit_are_refused(labels: tuple[str, ...]) -> None:
+    with pytest.raises(ModelError):
+        checked_labels(labels, 2, "mine.pth")
+
+
+def test_labels_come_from_a_list_or_a_file(tmp_path: Path) -> None:
+    assert labels_from("person, traffic light") == ("person", "traffic light")
+    (tmp_path / "labels.txt").write_text("person\ntraffic light\n\n")
+    assert labels_from(str(tmp_path / "labels.txt")) == ("person", "traffic light")
+
+
+@pytest.mark.parametrize("size", [0, 100, 333, 1312, -320])
+def test_a_size_that_the_grids_do_not_fill_is_refused(size: int) -> None:
+    with pytest.raises(ModelError, match=f"SIZE={size}: must be a multiple of 32"):
+        checked_size(size)
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=lambda network: network.name)
+def test_the_size_of_every_network_is_one_that_can_be_asked_for(network: Any) -> None:
+    assert checked_size(network.size) == network.size
+    if network.public is not None:
+        assert load().model(network.public).preprocessing.width == network.size
+
+
+@pytest.mark.parametrize(
+    ("form", "precision", "way_out"),
+    [
+        ("tensorrt", "fp32", "export FORMAT=onnx"),
+        ("openvino", "fp32", "not known"),
+        ("onnx", "fp16", "Export PRECISION=fp32"),
+        ("onnx", "int8", "export PRECISION=fp32"),
+        ("onnx", "int4", "not known"),
+    ],
+)
+def test_what_cannot_be_made_here_is_refused_with_the_way_out(
+    form: str, precision: str, way_out: str
+) -> None:
+    with pytest.raises(ModelError, match=way_out):
+        check_possible(form, precision)
+    check_possible("onnx", "fp32")
+
+
+def test_an_unknown_network_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ModelError, match="yolo: not known; one of rtmdet-nano"):
+        named("yolo")
