@@ -1,6 +1,7 @@
 """Builds one camera's path and follows the camera through it."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 from alerting.rules import AlertConfig, AlertRules
 from orchestrator.board import Board
 from orchestrator.camera import Camera, CameraState
+from orchestrator.capture.address import is_file
 from orchestrator.capture.backoff import Backoff
 from orchestrator.capture.reader import Continuity
 from orchestrator.capture.stream import open_frames
@@ -113,7 +115,7 @@ class CameraWatch:
         labels = self._models.detector.labels
         policy = Policy(
             score=settings.detector.score_threshold,
-            max_age_s=None if self._replay else settings.capture.max_frame_age,
+            max_age_s=self._max_age_s(camera),
             motion_interval_s=settings.events.motion_interval,
             person_classes=frozenset({labels.index(PERSON)} if PERSON in labels else ()),
         )
@@ -130,6 +132,13 @@ class CameraWatch:
         return CameraPipeline(
             camera, stages, policy, ledger=ledger, board=self._board, metrics=self._metrics
         )
+
+    def _max_age_s(self, camera: Camera) -> float | None:
+        if self._replay:
+            return None
+        # A file that is read as fast as it is taken has no present to be late for.
+        unhurried = camera.pace == "fast" and is_file(camera)
+        return math.inf if unhurried else self._settings.capture.max_frame_age
 
     def _recogniser(self, camera: Camera) -> FaceRecogniser | None:
         if self._faces is None:

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_SIZE = 1024
 BATCH = 64
+# What comes within this time shares one round trip; nobody waits for a cached value that long.
+GATHER_S = 0.05
 RETRY_S = 1.0
 INDEX = (
     "faces:cached"  # sorted set of face ids by the time they were cached: what bounds their number
@@ -190,6 +192,7 @@ class FaceCache:
         """Write what was put, until cancelled. While Redis is down values are dropped and counted."""
         while True:
             batch = [await self._queue.get()]
+            await asyncio.sleep(GATHER_S)
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             try:
