@@ -19,7 +19,7 @@ DEBIAN_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-go
 	gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium libb64-0d ffmpeg
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help setup system models demo run test test-fast check format lock docs bench clean
+.PHONY: help setup system models export-model demo run test test-fast check format lock docs bench clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,13 @@ system: ## Install the Debian packages that the whole test suite uses (needs roo
 
 models: $(STAMP) ## Fetch the public models and make what Triton serves.
 	$(BIN)/fess models fetch
+
+# What `make export-model` hands on, where it is set.
+EXPORT_OPTIONS = $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') $(if $(SIZE),--size '$(SIZE)') $(if $(LABELS),--labels '$(LABELS)') \
+	$(if $(FORMAT),--format '$(FORMAT)') $(if $(PRECISION),--precision '$(PRECISION)') $(foreach path,$(FRAMES),--frames '$(path)')
+
+export-model: $(STAMP) ## Make a served model of an RTMDet checkpoint: MODEL=rtmdet-tiny CHECKPOINT=path SIZE=640 LABELS=a,b FRAMES=clips.
+	$(BIN)/fess models export $(or $(MODEL),rtmdet-tiny) $(EXPORT_OPTIONS) $(ARGS)
 
 demo: $(STAMP) ## Watch sample clips as cameras: people named, events, page, a summary at the end.
 	$(BIN)/fess demo $(ARGS)

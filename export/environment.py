@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 
 import export
+from export.alone import alone
 from export.command import Command, run
 from export.steps import Steps, digest_of_text
 from export.transfer import digest_of
@@ -58,6 +59,11 @@ class Environment:
 
 def set_up(environment: Environment, console: Console) -> None:
     """Make the environment, or what is missing of it. Raises ModelError."""
+    with alone(environment.folder, console):
+        _set_up(environment, console)
+
+
+def _set_up(environment: Environment, console: Console) -> None:
     digest = environment.require_digest()
     sections = sections_of(environment.lock.read_text(encoding="utf-8"))
     mmcv = sections.pop("mmcv", None)

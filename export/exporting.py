@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from export import atomic, detecting, gate
+from export.alone import alone
 from export.checkpoint import Checkpoint
 from export.environment import PACKAGE, Environment, ask
 from export.exported import Exported, land
@@ -42,12 +43,14 @@ class Wish:
 
     labels    names of the classes; None: those that the checkpoint notes
     pictures  clips and photographs that show what the model detects
+    count     how many frames of them are compared
     """
 
     network: Network
     size: int
     labels: tuple[str, ...] | None
     pictures: tuple[Path, ...]
+    count: int = FRAMES
     tolerance: Tolerance = TOLERANCE
 
 
@@ -108,12 +111,18 @@ class Export:
         self._answers = self._folder / "answers.npz"
         self._edited = self._folder / "model.onnx"
 
+    def collect(self) -> None:
+        """Take the pictures to compare on, so that a mistake with them costs no minutes. Raises ModelError."""
+        with alone(self._folder, self._console):
+            self._steps.carry_out("collecting pictures", self._seen(), [self._frames], self._gather)
+
     def run(self, repository: Path) -> Result:
         """Do what is not done yet. Raises ModelError; then the repository serves what it served before."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ModelError(f"{self._folder}: cannot be made: {error.strerror}") from error
+        self.collect()
+        with alone(self._folder, self._console):
+            return self._run(repository)
+
+    def _run(self, repository: Path) -> Result:
         tools = self._tools()
         self._steps.carry_out(
             "reading the checkpoint",
@@ -127,14 +136,13 @@ class Export:
         self._steps.carry_out(
             "converting to ONNX", weights, [self._onnx], lambda: self._convert(summary)
         )
-        self._steps.carry_out("collecting pictures", self._seen(), [self._frames], self._collect)
+        content = self._edit(model)
         self._steps.carry_out(
             "asking MMDetection",
             {**weights, "frames": digest_of(self._frames)},
             [self._answers],
             lambda: self._ask(summary),
         )
-        content = self._edit(model)
         parity = self._compare(model)
         note = self._note(model, summary, hashlib.sha256(content).hexdigest())
         folder, changed = land(model, content, note, parity, repository)
@@ -178,10 +186,10 @@ class Export:
 
     def _seen(self) -> dict[str, str]:
         files = {str(path): _stamp(path) for path in self._wish.pictures}
-        return {**files, "size": str(self._wish.size), "count": str(FRAMES)}
+        return {**files, "size": str(self._wish.size), "count": str(self._wish.count)}
 
-    def _collect(self) -> None:
-        np.save(self._frames, gather(self._wish.pictures, FRAMES, self._wish.size))
+    def _gather(self) -> None:
+        np.save(self._frames, gather(self._wish.pictures, self._wish.count, self._wish.size))
 
     def _ask(self, summary: dict[str, Any]) -> None:
         self._done(

@@ -4,7 +4,7 @@ Rows are compared one by one. Suppression and the least score are the same in al
 partner, but for the few that stand exactly on a limit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -161,34 +161,40 @@ def difference(
         least_score: below it neither gives rows.
         most_rows: of a picture; where it is reached, the weakest rows may lack a partner as well.
     """
-    boxes: list[float] = []
-    scores: list[float] = []
-    rows = missing = extra = 0
+    apart_px: list[float] = []
+    apart_score: list[float] = []
+    rows = extra = 0
     for ours, theirs in zip(reference, others, strict=True):
-        floor = (
-            max(_floor(each, least_score, most_rows) for each in (ours, theirs)) + tolerance.score
-        )
+        floors = [_floor(each, least_score, most_rows) for each in (ours, theirs)]
+        floor = max(floors) + tolerance.score
+        wanted = np.flatnonzero(ours.scores >= floor)
         free = np.ones(len(theirs.scores), bool)
-        for row in np.flatnonzero(ours.scores >= floor):
-            rows += 1
-            partner, apart = _nearest(ours, int(row), theirs, free)
-            if apart > PARTNER_PX:
-                missing += 1
-                continue
-            free[partner] = False
-            boxes.append(apart)
-            scores.append(abs(float(ours.scores[row] - theirs.scores[partner])))
+        for row, partner, apart in _pairs(ours, wanted, theirs, free):
+            apart_px.append(apart)
+            apart_score.append(abs(float(ours.scores[row] - theirs.scores[partner])))
+        rows += len(wanted)
         # A margin above the floor, lest a row that ours has a hair below it counts as extra.
         extra += int((free & (theirs.scores >= floor + tolerance.score)).sum())
     return Difference(
         rows=rows,
-        paired=len(boxes),
-        missing=missing,
+        paired=len(apart_px),
+        missing=rows - len(apart_px),
         extra=extra,
-        box_px=max(boxes, default=0.0),
-        box_px_median=float(np.median(boxes)) if boxes else 0.0,
-        score=max(scores, default=0.0),
+        box_px=max(apart_px, default=0.0),
+        box_px_median=float(np.median(apart_px)) if apart_px else 0.0,
+        score=max(apart_score, default=0.0),
     )
+
+
+def _pairs(
+    ours: Rows, wanted: NDArray[np.intp], theirs: Rows, free: NDArray[np.bool_]
+) -> Iterator[tuple[int, int, float]]:
+    """Row of ours, row of theirs, pixels between them; takes what is paired out of `free`."""
+    for row in wanted:
+        partner, apart = _nearest(ours, int(row), theirs, free)
+        if apart <= PARTNER_PX:
+            free[partner] = False
+            yield int(row), partner, apart
 
 
 def _floor(rows: Rows, least_score: float, most_rows: int) -> float:

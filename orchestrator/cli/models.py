@@ -38,6 +38,26 @@ Mirror = Annotated[
     Path | None,
     typer.Option(help="Folder with the files and a SHA256SUMS. Default: FESS_MODELS_MIRROR."),
 ]
+Network = Annotated[str, typer.Argument(help="rtmdet-nano, -tiny, -s, -m, -l or -x.")]
+OwnCheckpoint = Annotated[
+    Path | None, typer.Option(help="Your own training. Default: the public one, by its digest.")
+]
+Side = Annotated[int | None, typer.Option(help="Side of the input: 320, 640, 1280, …")]
+Labels = Annotated[
+    str | None, typer.Option(help="Names of the classes: a,b,c or a file with one a line.")
+]
+Format = Annotated[str, typer.Option("--format", help="onnx.")]
+Precision = Annotated[str, typer.Option(help="fp32.")]
+Frames = Annotated[
+    list[Path] | None,
+    typer.Option(help="Clips, photographs or folders to compare on. Default: sample clips."),
+]
+Folder = Annotated[
+    Path, typer.Option("--environment", help="Where PyTorch and MMDeploy are, or will be.")
+]
+OnlyEnvironment = Annotated[
+    bool, typer.Option("--only-environment", help="Make the environment and stop.")
+]
 
 
 @app.command("fetch")
@@ -97,30 +117,15 @@ def list_models() -> None:
 
 @app.command("export")
 def export_model(
-    model: Annotated[
-        str, typer.Argument(help="rtmdet-nano, -tiny, -s, -m, -l or -x.")
-    ] = "rtmdet-tiny",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Your own training. Default: the public one, by its digest.")
-    ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the input: 320, 640, 1280, …")] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Names of the classes: a,b,c or a file with one a line.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
-    frames: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Clips, photographs or folders for the comparison. Default: sample clips."
-        ),
-    ] = None,
-    environment_folder: Annotated[
-        Path, typer.Option("--environment", help="Where PyTorch and MMDeploy are, or will be.")
-    ] = Path(".tools/export"),
-    only_environment: Annotated[
-        bool, typer.Option("--only-environment", help="Make the environment and stop.")
-    ] = False,
+    model: Network = "rtmdet-tiny",
+    checkpoint: OwnCheckpoint = None,
+    size: Side = None,
+    labels: Labels = None,
+    form: Format = "onnx",
+    precision: Precision = "fp32",
+    frames: Frames = None,
+    environment_folder: Folder = Path(".tools/export"),
+    only_environment: OnlyEnvironment = False,
 ) -> None:
     """Make a served model of an RTMDet checkpoint, proven equal to MMDetection.
 
@@ -140,9 +145,10 @@ def export_model(
     # What may be refused in a second comes before what takes minutes.
     given = asyncio.run(obtain(network, checkpoint, model_places(settings), console))
     pictures = frames or asyncio.run(_sample_clips(settings, console))
+    wish = Wish(network, side, names, tuple(path.resolve() for path in pictures))
+    export = Export(wish, given, place, settings.state_dir / "exports", console)
+    export.collect()
     environment.set_up(place, console)
-    work = settings.state_dir / "exports"
-    export = Export(Wish(network, side, names, tuple(pictures)), given, place, work, console)
     _tell_landed(export.run(settings.triton.model_repository), console)
 
 

@@ -38,6 +38,8 @@ def convert(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     limit = numpy_helper.from_array(np.array([job["iou"]], np.float32), "limit")
     model.graph.initializer.append(limit)
     suppression.input[3] = limit.name
+    if "domain" in settings:
+        model.graph.node[0].domain = settings["domain"]
     onnx.save(model, job["onnx"])
     return {}
 
