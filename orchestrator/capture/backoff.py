@@ -16,11 +16,11 @@ class Backoff:
     base_s: float = 0.5
     cap_s: float = 30.0
     recent_cap_s: float = 1.5
-    recent_s: float = 120.0
+    recent_s: float = 900.0
     healthy_after_s: float = 10.0
 
     def delay_s(self, attempt: int, lost_for_s: float, *, lasting: bool = False) -> float:
-        """attempt: failures before this one in a row; lost_for_s: since the camera was last healthy."""
+        """attempt: failures before this one in a row; lost_for_s: since the camera was last seen."""
         # The exponent is capped too: after a night offline 2**1024 no longer fits a float.
         ceiling_s = min(self.cap_s, self.base_s * 2.0 ** min(attempt, 16))
         if lost_for_s < self.recent_s and not lasting:

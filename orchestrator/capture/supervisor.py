@@ -39,16 +39,17 @@ async def supervise(
     opening      shared by all cameras; held while one is opened, until its first frame or its failure
     """
     presence = _Presence(camera, on_state, metrics, clock)
-    attempt, healthy_s = 0, clock()
+    attempt, seen_s = 0, clock()
     try:
         while True:
             try:
                 await _watch(open_frames, handle, presence, opening)
                 return
             except CameraError as error:
-                if presence.online_for_s() >= backoff.healthy_after_s:
-                    attempt, healthy_s = 0, clock()
-                delay_s = backoff.delay_s(attempt, clock() - healthy_s, lasting=error.lasting)
+                lived_s = presence.online_for_s()
+                attempt = 0 if lived_s >= backoff.healthy_after_s else attempt
+                seen_s = clock() if lived_s > 0 else seen_s
+                delay_s = backoff.delay_s(attempt, clock() - seen_s, lasting=error.lasting)
                 attempt += 1
                 metrics.camera_losses.labels(camera.camera_id, type(error).__name__).inc()
                 log.warning("%s; trying again in %.1f s", error, delay_s)

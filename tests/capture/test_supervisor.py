@@ -63,6 +63,7 @@ class Run:
     waits: list[float] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
     now_s: float = 0.0
+    seconds_a_frame: float = 0.0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Recording]:
@@ -70,6 +71,7 @@ class Run:
 
     async def handle(self, frame: Frame) -> None:
         self.seen.append(frame.frame_number)
+        self.now_s += self.seconds_a_frame
 
     def on_state(self, state: CameraState, detail: str) -> None:
         self.states.append((state, detail))
@@ -217,10 +219,10 @@ async def test_at_most_so_many_cameras_are_opened_at_once() -> None:
 
 
 async def test_a_camera_that_was_lost_lately_is_tried_often_and_later_seldom() -> None:
-    run = await Run([[1, LOST], *[[UNREACHABLE]] * 130, [2]]).play()
+    run = await Run([[1, LOST], *[[UNREACHABLE]] * 1000, [2]]).play()
     reached = 0.0
     for wait in run.waits:
-        assert wait <= (1.5 if reached < 120 else 30.0)
+        assert wait <= (1.5 if reached < 900 else 30.0)
         reached += wait
     assert max(run.waits) > 15
 
@@ -241,6 +243,15 @@ def test_the_backoff_is_jittered_so_that_cameras_do_not_come_back_in_step() -> N
     delays = {backoff.delay_s(3, 0.0) for _ in range(50)}
     assert len(delays) > 40
     assert all(0.75 <= delay <= 1.5 for delay in delays)
+
+
+async def test_a_camera_that_comes_and_goes_for_hours_is_still_tried_often() -> None:
+    flapping: list[Script] = [[number, LOST] for number in range(1, 2000)]
+    run = Run([*flapping, [0]])
+    run.seconds_a_frame = 3.0
+    await run.play()
+    assert run.now_s > 3600
+    assert max(run.waits) <= 1.5
 
 
 async def test_what_led_to_a_loss_is_let_go_while_the_camera_waits() -> None:
