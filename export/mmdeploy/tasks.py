@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import torch  # type: ignore[import-not-found]  # lives in the export environment only
 from mmdeploy.apis import torch2onnx  # type: ignore[import-not-found]
-from mmdet.evaluation import get_classes  # type: ignore[import-not-found]
+from mmdeploy.codebase.mmdet.models.dense_heads import (  # type: ignore[import-not-found]
+    rtmdet_head,
+)
+from mmdet.datasets import CocoDataset  # type: ignore[import-not-found]
 from mmdet.registry import MODELS  # type: ignore[import-not-found]
 from mmdet.structures import DetDataSample  # type: ignore[import-not-found]
 
@@ -26,8 +29,9 @@ def read(job: dict[str, Any]) -> dict[str, Any]:
     classes = network.classes_in(state)
     network.fits(state, network.config(job, classes))
     labels = weights.labels_of(content)
-    if labels is None and classes == len(get_classes("coco")):
-        labels = list(get_classes("coco"))
+    coco = list(CocoDataset.METAINFO["classes"])
+    if labels is None and classes == len(coco):
+        labels = coco
     torch.save({"state_dict": state}, job["weights"])
     return {
         "classes": classes,
@@ -42,6 +46,9 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     # The exporter that is PyTorch's default by now knows nothing of MMDeploy's rewritten functions.
     torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
     size = job["size"]
+    rtmdet_head.multiclass_nms = functools.partial(
+        _suppress_inside, rtmdet_head.multiclass_nms, size
+    )
     target = Path(job["onnx"])
     torch2onnx(
         np.full((size, size, 3), 114, np.uint8),
@@ -55,6 +62,11 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     if not target.is_file():
         raise Refused("was not turned into ONNX; the log says why")
     return {}
+
+
+def _suppress_inside(suppress: Any, size: int, boxes: Any, *rest: Any, **more: Any) -> Any:
+    """MMDetection ends boxes at the picture's edge before it suppresses any; MMDeploy's rewriting forgot that."""
+    return suppress(boxes.clamp(0.0, float(size)), *rest, **more)
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Makes checkpoints as MMDetection saves them; run by the Python of the export environment, with PyTorch.
+"""Makes checkpoints as MMEngine's trainer saves them; run by the Python of the export environment, with PyTorch.
 
     seeded NETWORK-CONFIG CHANGES CLASSES TARGET   weights drawn from a seed, that find something in most pictures
     recovered ONNX TARGET                          the trained weights of the public RTMDet-nano export
@@ -11,16 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import onnx
 import torch  # type: ignore[import-not-found]  # lives in the export environment only
 from mmdet.registry import MODELS  # type: ignore[import-not-found]
+from mmengine.logging import HistoryBuffer  # type: ignore[import-not-found]
 from onnx import numpy_helper
 
 from export.mmdeploy import network
 
 SEED = 7
-# So many scores of untrained networks are above the least one that is looked at.
-LIKELY = -3.2
+# So that of some hundred thousand scores of an untrained network a few are above the least that is looked at.
+UNLIKELY = -4.5
+SPREADS = {"cls": 0.02, "reg": 0.002}
 
 
 def built(config: str, changes: str, classes: int, size: int) -> Any:
@@ -36,26 +39,34 @@ def built(config: str, changes: str, classes: int, size: int) -> Any:
 
 
 def saved(model: Any, target: Path, classes: list[str] | None) -> None:
+    """With what a trainer notes beside the weights, which is more than data."""
     meta = {"epoch": 1, "dataset_meta": {"classes": tuple(classes)}} if classes else {"epoch": 1}
-    torch.save({"meta": meta, "state_dict": model.state_dict()}, target)
+    curve = HistoryBuffer([2.0, 1.0], [1, 1])
+    hub = {
+        "log_scalars": {"train/loss": curve},
+        "seen": numpy.arange(3),
+        "rate": numpy.float64(0.1),
+    }
+    torch.save({"meta": meta, "state_dict": model.state_dict(), "message_hub": hub}, target)
 
 
 def seeded(config: str, changes: str, classes: int, target: Path) -> None:
     torch.manual_seed(SEED)
     model = built(config, changes, classes, 320)
     for name, value in model.state_dict().items():
-        if name.startswith("bbox_head.rtm_cls"):
-            if name.endswith("bias"):
-                torch.nn.init.constant_(value, LIKELY)
-            else:
-                torch.nn.init.normal_(value, std=0.05)
-        elif name.startswith("bbox_head.rtm_reg") and name.endswith("bias"):
-            torch.nn.init.constant_(value, 4.0)
-        elif name.endswith("running_var"):
-            torch.nn.init.uniform_(value, 0.2, 0.6)
-        elif value.ndim == 4:
+        if value.ndim == 4:
             torch.nn.init.kaiming_normal_(value)
-    saved(model, target, None)
+        for head, offset in (("cls", UNLIKELY), ("reg", 2.0)):
+            if name.startswith(f"bbox_head.rtm_{head}"):
+                spread = SPREADS[head]
+                torch.nn.init.normal_(value, *((0, spread) if value.ndim == 4 else (offset, 0)))
+    for each in model.modules():
+        if isinstance(each, torch.nn.BatchNorm2d):
+            each.momentum = None  # means and variances of all that is seen, as after a training
+    shapes = torch.nn.functional.interpolate(torch.randn(8, 3, 10, 10), 320)
+    with torch.no_grad():
+        model.train()(shapes, mode="tensor")
+    saved(model.eval(), target, None)
 
 
 def recovered(source: Path, target: Path) -> None:
