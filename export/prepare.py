@@ -108,7 +108,7 @@ def edit(source: Path, model: Model) -> onnx.ModelProto:
     """The model that Triton serves, from an untouched file that the gate admits. Raises ModelError."""
     if model.format != "onnx":
         raise ModelError(
-            f"{model.name}: {model.file} is a PyTorch checkpoint; export it with MMDeploy first, as docs/models.md says"
+            f"{model.name}: {model.file} is a PyTorch checkpoint; export it with MMDeploy: `make export-model`"
         )
     untouched = gate.admit(
         source, sha256=model.require_sha256(), inputs=model.inputs, outputs=model.outputs
