@@ -1,6 +1,7 @@
 """Builds one camera's path and follows the camera through it."""
 
 import asyncio
+import itertools
 import math
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ from orchestrator.settings import AlertsSettings, Settings
 from orchestrator.tracking.byte_tracker import ByteTracker
 
 PERSON = "person"
+# Multiples of it, modulo 1, stay evenly spread however many there are.
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class CameraWatch:
         self._replay = replay
         self._alerts = AlertRules(alert_config(settings.alerts))
         self._opening = asyncio.Semaphore(settings.capture.max_opening)
+        # Cameras that start together would be looked at together for ever, and wait for each other in Triton.
+        self._turns = (number * GOLDEN_RATIO % 1.0 for number in itertools.count())
 
     async def follow(self, camera: Camera) -> None:
         """Watch a camera until cancelled, or until its file has ended."""
@@ -79,7 +84,7 @@ class CameraWatch:
                     settings=capture,
                     ledger=ledger,
                     metrics=self._metrics,
-                    continuity=Continuity(),
+                    continuity=Continuity(turn=next(self._turns)),
                 ),
                 pipeline.inspect,
                 on_state=pipeline.changed,

@@ -88,19 +88,37 @@ class MediaTime:
 class Sampler:
     """Chooses pictures of a stream so that `fps` of them a second are left, evenly spaced."""
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, turn: float | None = None) -> None:
+        """Prepare.
+
+        Args:
+            fps: pictures a second to choose.
+            turn: where in the interval between two choices this stream's choice lies, 0..1 of it, on the
+                monotonic clock. Streams with different turns are not all looked at in the same instant.
+        """
         self._interval_s = 1.0 / fps
+        self._turn = turn
         self._due_s: float | None = None
 
-    def wants(self, pts_s: float, step_s: float) -> bool:
-        """Whether this picture is the one nearest to the next due time; step_s: the usual step between two."""
+    def wants(self, pts_s: float, step_s: float, now_s: float) -> bool:
+        """Whether this picture is the one nearest to the next due time.
+
+        step_s is the usual step between two pictures, now_s is monotonic.
+        """
         if self._due_s is None:
-            self._due_s = pts_s + self._interval_s
+            self._due_s = pts_s + self._first_gap_s(now_s)
             return True
         # Not quite half a step: of two pictures equally near, the later one is due.
         if pts_s + 0.4 * step_s < self._due_s:
             return False
         self._due_s += self._interval_s
         if self._due_s <= pts_s:  # a gap in the stream: do not make up for what was missed
-            self._due_s = pts_s + self._interval_s
+            self._due_s = pts_s + self._first_gap_s(now_s)
         return True
+
+    def _first_gap_s(self, now_s: float) -> float:
+        """Until the next choice: an interval, or what leads to this stream's turn."""
+        if self._turn is None:
+            return self._interval_s
+        wait_s = (self._turn * self._interval_s - now_s) % self._interval_s
+        return wait_s if wait_s >= self._interval_s / 2 else wait_s + self._interval_s

@@ -26,10 +26,11 @@ MAX_LAG_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Continuity:
-    """What a camera keeps while it is reconnected: its media clock and its scalers."""
+    """What a camera keeps while it is reconnected: its media clock, its scalers, and its turn (see `Sampler`)."""
 
     time: MediaTime = field(default_factory=MediaTime)
     scaler: Scaler = field(default_factory=Scaler)
+    turn: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class Reader:
         self._scaler = continuity.scaler
         self._reading = reading
         self._count_error = count_error
-        self._sampler = Sampler(camera.fps)
+        # A turn is kept by the clock on the wall, which a replay must not look at.
+        self._sampler = Sampler(camera.fps, None if reading.lossless else continuity.turn)
         self._stopped = threading.Event()
         self.progress = Progress(time.monotonic())
 
@@ -125,7 +127,7 @@ class Reader:
             self._ledger.skipped(Skip.ERROR)
             return
         self.progress.whole()
-        if not self._sampler.wants(pts_s, self._time.step_s):
+        if not self._sampler.wants(pts_s, self._time.step_s, time.monotonic()):
             self._ledger.skipped(Skip.SAMPLING)
         else:
             started_at = self._reading.started_at

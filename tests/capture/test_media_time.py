@@ -24,7 +24,7 @@ def play(
 
 def chosen(source_fps: float, wanted_fps: float, pictures: int) -> list[int]:
     sampler, step_s = Sampler(wanted_fps), 1 / source_fps
-    return [n for n in range(pictures) if sampler.wants(n * step_s, step_s)]
+    return [n for n in range(pictures) if sampler.wants(n * step_s, step_s, n * step_s)]
 
 
 def test_stamps_are_counted_from_the_first_picture() -> None:
@@ -126,8 +126,24 @@ def test_the_wanted_rate_is_met_and_the_pictures_are_evenly_spaced(
     assert not steps or max(steps) - min(steps) <= 1
 
 
+@given(
+    turn=st.floats(0.0, 1.0, exclude_max=True),
+    started_s=st.floats(0.0, 1e6),
+)
+def test_a_stream_with_a_turn_is_looked_at_when_it_is_its_turn(
+    turn: float, started_s: float
+) -> None:
+    sampler = Sampler(5.0, turn)
+    taken = [n for n in range(50) if sampler.wants(n * STEP_S, STEP_S, started_s + n * STEP_S)]
+    assert taken[0] == 0
+    assert 2 <= taken[1] <= 8
+    assert {b - a for a, b in pairwise(taken[1:])} == {5}
+    late_s = (started_s + taken[1] * STEP_S - turn * 0.2) % 0.2
+    assert min(late_s, 0.2 - late_s) <= STEP_S
+
+
 def test_after_a_gap_it_does_not_make_up_for_what_was_missed() -> None:
     sampler = Sampler(5)
-    assert sampler.wants(0.0, STEP_S)
-    taken = [n for n in range(25) if sampler.wants(60.0 + n * STEP_S, STEP_S)]
+    assert sampler.wants(0.0, STEP_S, 0.0)
+    taken = [n for n in range(25) if sampler.wants(60.0 + n * STEP_S, STEP_S, 60.0)]
     assert taken == [0, 5, 10, 15, 20]
