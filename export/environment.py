@@ -117,7 +117,7 @@ def ask(
     job_file = folder / f"{job['task']}.json"
     job_file.write_text(json.dumps({**job, "result": str(result)}, indent=2), encoding="utf-8")
     argv = [str(environment.python), "-s", "-P", "-m", "export.mmdeploy", str(job_file)]
-    words = {**_bare(environment), "PYTHONPATH": str(_code(environment))}
+    words = {**_bare(environment), "PYTHONPATH": str(code_of(environment))}
     command = Command(title, argv, words, folder, folder / "log.txt", MENDABLE)
     status = run(command, console)
     answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -193,7 +193,7 @@ def _bare(environment: Environment) -> dict[str, str]:
     }
 
 
-def _code(environment: Environment) -> Path:
+def code_of(environment: Environment) -> Path:
     """A folder with this package alone: its neighbours here may be other versions of what is there."""
     folder = environment.folder / "code"
     _make(folder)

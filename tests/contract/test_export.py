@@ -15,7 +15,7 @@ from rich.console import Console
 
 from export.checkpoint import Checkpoint, inspect
 from export.detecting import by_served
-from export.environment import Environment, ask
+from export.environment import Environment, ask, code_of
 from export.exporting import Export, Result, Wish
 from export.frames import gather
 from export.manifest import load
@@ -51,11 +51,7 @@ def environment() -> Environment:
 def made(environment: Environment, target: Path, *words: str) -> Path:
     """A checkpoint of making_checkpoints.py."""
     script = ROOT / "tests" / "export" / "making_checkpoints.py"
-    code = {"PYTHONPATH": str(environment.folder / "code"), "PATH": os.defpath}
-    (environment.folder / "code").mkdir(exist_ok=True)
-    link = environment.folder / "code" / "export"
-    if not link.exists():
-        link.symlink_to(ROOT / "export")
+    code = {"PYTHONPATH": str(code_of(environment)), "PATH": os.defpath}
     argv = [str(environment.python), "-W", "ignore", "-s", "-P", str(script), *words, str(target)]
     subprocess.run(argv, env=code, check=True, capture_output=True)
     return target
