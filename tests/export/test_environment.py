@@ -88,18 +88,31 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
         run(missing, silent())
 
 
-def test_a_second_export_waits_for_the_first(tmp_path: Path) -> None:
-    said = io.StringIO()
+class Told(io.StringIO):
+    """Knows when something was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, words: str) -> int:
+        count = super().write(words)
+        self.written.set()
+        return count
+
+
+def test_a_second_export_says_that_it_waits_for_the_first(tmp_path: Path) -> None:
+    said = Told()
     order: list[str] = []
 
     def second() -> None:
-        with alone(tmp_path, Console(file=said)):
+        with alone(tmp_path, Console(file=said, width=200)):
             order.append("second")
 
     waiting = threading.Thread(target=second)
     with alone(tmp_path, silent()):
         waiting.start()
-        waiting.join(0.3)
+        assert said.written.wait(30)
         order.append("first")
     waiting.join(30)
     assert order == ["first", "second"]
