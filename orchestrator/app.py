@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 CameraLists = AsyncIterator[tuple[Camera, ...]]
 DRAIN_S = 5.0
+# Together with the drain less than a supervisor waits before it kills.
+STUCK_AFTER_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,11 @@ class App:
             stopping = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
             watching.cancel()
-            await asyncio.wait([watching])
+            _, stuck = await asyncio.wait([watching], timeout=STUCK_AFTER_S)
+            if stuck:
+                log.error("told to stop, but still at work: %s", _at_work())
+                await self._outbox.drain(DRAIN_S)  # whoever kills us now loses no event
+                await asyncio.wait(stuck)
             for task in (stopping, *beside):
                 task.cancel()
 
@@ -191,6 +197,16 @@ class App:
         if self._gallery is not None and self._gallery.problem is not None:
             raise CacheError(self._gallery.problem)
         return 0.0
+
+
+def _at_work() -> str:
+    """Every task that has not ended, with the line it waits at."""
+    waiting = []
+    for task in asyncio.all_tasks():
+        frames = task.get_stack(limit=1)
+        line = f"{frames[0].f_code.co_name}:{frames[0].f_lineno}" if frames else "nowhere"
+        waiting.append(f"{task.get_name()} in {line}")
+    return ", ".join(sorted(waiting))
 
 
 def make_triton_client(

@@ -144,3 +144,28 @@ async def test_a_setting_that_waiting_would_not_mend_ends_it_with_the_mend(
     with pytest.raises(ExceptionGroup) as refused:
         await run(Process.of(wrong), none(), stop=asyncio.Event())
     assert refused.group_contains(SettingsError, match="unicorn is not a label")
+
+
+async def test_a_camera_that_does_not_stop_when_told_to_costs_no_event(
+    settings: Settings, camera: Camera, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, let_go = asyncio.Event(), asyncio.Event()
+    process = Process.of(settings)
+
+    async def stubborn() -> AsyncIterator[tuple[Camera, ...]]:
+        yield (camera.model_copy(update={"loop": True}),)
+        await seen(process, 5)
+        stop.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await let_go.wait()
+            raise
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(run(process, stubborn(), stop=stop))
+        while "still at work" not in caplog.text:  # noqa: ASYNC110  # a log line wakes nobody
+            await asyncio.sleep(0.05)
+        assert not running.done()
+        let_go.set()
+    assert left_behind(settings) >= told(process) > 5
