@@ -204,4 +204,4 @@ def _free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(fetch())
+    sys.exit(fetch() or None)  # an empty reason would count as a failure
