@@ -3,7 +3,6 @@
 H.264, 25 pictures a second, a keyframe every two seconds, no B-frames; true to the footage's own time.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,19 +49,6 @@ def stream_of(
         container.mux(stream.encode())
     part.replace(target)
     return target
-
-
-def decode_ms(clip: Path, pictures: int = 400) -> float:
-    """CPU milliseconds that decoding a picture takes, with nothing else done to it: the floor of a camera's cost."""
-    with av.open(str(clip)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        began_s, decoded = time.thread_time(), 0
-        for packet in container.demux(stream):
-            decoded += len(stream.decode(packet))
-            if decoded >= pictures:
-                break
-        return (time.thread_time() - began_s) / decoded * 1000
 
 
 def _pictures(
