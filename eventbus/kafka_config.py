@@ -5,6 +5,7 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from aiokafka.conn import collect_hosts, create_conn
@@ -33,9 +34,9 @@ class KafkaConfig:
     sasl_mechanism: Mechanism = "PLAIN"
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
     request_timeout_s: float = 5.0
     delivery_timeout_s: float = 10.0
     session_timeout_s: float = 10.0
@@ -44,9 +45,19 @@ class KafkaConfig:
     def _ssl_context(self) -> ssl.SSLContext | None:
         if self.security_protocol not in ("SSL", "SASL_SSL"):
             return None
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=self.ssl_cafile, certfile=self.ssl_certfile, keyfile=self.ssl_keyfile
-        )
+        files = (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
+        try:
+            context: ssl.SSLContext = create_ssl_context(
+                cafile=self.ssl_cafile,
+                certfile=self.ssl_certfile,
+                keyfile=self.ssl_keyfile,
+                password="",  # else a locked key would make OpenSSL ask on the terminal
+            )
+        except OSError as error:
+            named = ", ".join(str(file) for file in files if file is not None)
+            raise OSError(
+                f"{named}: cannot be used ({describe(error)}); give certificates and key as PEM, the key unlocked"
+            ) from error
         return context
 
     def connection(self) -> dict[str, Any]:  # Any: aiokafka is untyped
@@ -84,6 +95,10 @@ class KafkaConfig:
         said = describe(error)
         if "Authentication" in said or "Sasl" in said:
             return f"login as {self.sasl_username!r} with {self.sasl_mechanism} refused ({said})"
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return (
+                f"its certificate is vouched for by nobody we know; set KAFKA_SSL_CAFILE ({said})"
+            )
         return said
 
 

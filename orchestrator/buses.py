@@ -37,6 +37,9 @@ def _kafka(kafka: KafkaSettings) -> KafkaConfig:
         sasl_mechanism=kafka.sasl_mechanism,
         sasl_username=kafka.sasl_username,
         sasl_password=password.get_secret_value() if password else None,
+        ssl_cafile=kafka.ssl_cafile,
+        ssl_certfile=kafka.ssl_certfile,
+        ssl_keyfile=kafka.ssl_keyfile,
     )
 
 

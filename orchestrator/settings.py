@@ -6,7 +6,7 @@ Precedence: command line, environment, .env, secrets directory, fess.yaml, defau
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from orchestrator.configuring.loading import Configured, loaded
@@ -142,6 +142,12 @@ class KafkaSettings(Section):
     """User at the broker."""
     sasl_password: SecretStr | None = None
     """Best given as a file of the secrets directory."""
+    ssl_cafile: FilePath | None = None
+    """Certificates (PEM) that vouch for the brokers, where the protocol is SSL. Unset: those of the system."""
+    ssl_certfile: FilePath | None = None
+    """Our own certificate (PEM), where the brokers ask for one."""
+    ssl_keyfile: FilePath | None = None
+    """The key of that certificate (PEM, without a password)."""
 
     @model_validator(mode="after")
     def _sasl_has_a_user(self) -> Self:

@@ -7,6 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -212,6 +213,63 @@ async def test_the_right_password_opens_the_door(
     assert number_of(decode(found.payload)) == 1
     assert "Authenticated as fess" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+def encrypted(server: KafkaServer, **others: Any) -> KafkaConfig:
+    return KafkaConfig(
+        server.closed_address,
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-256",
+        sasl_username=USER,
+        sasl_password=PASSWORD,
+        **others,
+    )
+
+
+async def test_an_encrypted_login_that_never_sends_the_password(
+    kafka_server: KafkaServer, topics: Topics
+) -> None:
+    async with opened(encrypted(kafka_server, ssl_cafile=kafka_server.authority), topics) as bus:
+        await bus.publish([alert("door", 1)])
+        (found,) = await received(bus, topics.alerts, 1)
+    assert number_of(decode(found.payload)) == 1
+
+
+async def test_a_broker_that_nobody_vouches_for_is_given_no_password(
+    kafka_server: KafkaServer, topics: Topics
+) -> None:
+    async with opened(encrypted(kafka_server), topics) as bus:
+        with pytest.raises(BusUnavailable, match="set KAFKA_SSL_CAFILE"):
+            await bus.check()
+
+
+async def test_a_broker_that_asks_for_a_certificate_is_shown_ours(
+    kafka_server: KafkaServer, topics: Topics
+) -> None:
+    config = KafkaConfig(
+        kafka_server.tls_address,
+        security_protocol="SSL",
+        ssl_cafile=kafka_server.authority,
+        ssl_certfile=kafka_server.folder / "client.crt",
+        ssl_keyfile=kafka_server.folder / "client.key",
+    )
+    async with opened(config, topics) as bus:
+        await bus.publish([alert("door", 1)])
+        (found,) = await received(bus, topics.alerts, 1)
+    assert number_of(decode(found.payload)) == 1
+    async with opened(replace(config, ssl_certfile=None, ssl_keyfile=None), topics) as bus:
+        with pytest.raises(BusUnavailable, match=kafka_server.tls_address):
+            await bus.check()
+
+
+async def test_a_certificate_that_is_none_is_told_with_its_file(
+    kafka_server: KafkaServer, topics: Topics, tmp_path: Path
+) -> None:
+    file = tmp_path / "authority.pem"
+    file.write_text("not a certificate")
+    async with opened(encrypted(kafka_server, ssl_cafile=file), topics) as bus:
+        with pytest.raises(BusUnavailable, match=r"authority\.pem: cannot be used"):
+            await bus.check()
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])

@@ -27,12 +27,22 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},TLS://127.0.0.1:{tls},CLOSED://127.0.0.1:{closed},\
+CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},TLS://127.0.0.1:{tls},\
+CLOSED://127.0.0.1:{closed}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL,CLOSED:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-sasl.enabled.mechanisms=PLAIN
+listener.name.login.sasl.enabled.mechanisms=PLAIN
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/client.crt
+listener.name.tls.ssl.client.auth=required
+listener.name.closed.ssl.client.auth=none
+listener.name.closed.sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.closed.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
 username="{user}" password="{password}" user_{user}="{password}";
 log.dirs={data}
@@ -57,11 +67,21 @@ background.threads=2
 
 @dataclass(slots=True)
 class KafkaServer:
-    """One broker. `address` takes anyone; `login_address` wants SASL PLAIN with USER and PASSWORD."""
+    """One broker.
+
+    address          takes anyone
+    login_address    wants SASL PLAIN with USER and PASSWORD
+    tls_address      encrypts, and wants the certificate client.crt with its key client.key
+    closed_address   encrypts, and wants SCRAM-SHA-256 with USER and PASSWORD
+
+    What it shows to be itself is signed by broker.crt, which nobody knows beforehand.
+    """
 
     folder: Path
     plain: int = 0
     login: int = 0
+    tls: int = 0
+    closed: int = 0
     controller: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -73,18 +93,40 @@ class KafkaServer:
     def login_address(self) -> str:
         return f"127.0.0.1:{self.login}"
 
+    @property
+    def tls_address(self) -> str:
+        return f"127.0.0.1:{self.tls}"
+
+    @property
+    def closed_address(self) -> str:
+        return f"127.0.0.1:{self.closed}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that vouches for the broker."""
+        return self.folder / "broker.crt"
+
     def format(self) -> None:
-        self.plain, self.login, self.controller = _free_ports(3)
+        self.plain, self.login, self.tls, self.closed, self.controller = _free_ports(5)
+        for name in ("broker", "client"):
+            _certify(self.folder, name)
+        pair = [self.folder / f"broker.{part}" for part in ("key", "crt")]
+        (self.folder / "broker.pem").write_text("".join(part.read_text() for part in pair))
         properties = _PROPERTIES.format(
             plain=self.plain,
             login=self.login,
+            tls=self.tls,
+            closed=self.closed,
             controller=self.controller,
             user=USER,
             password=PASSWORD,
+            folder=self.folder,
             data=self.folder / "data",
         )
         (self.folder / "server.properties").write_text(properties)
+        scram = f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"
         arguments = ["format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", "server.properties"]
+        arguments += ["--add-scram", scram]
         formatted = subprocess.run(
             self._java("kafka.tools.StorageTool", *arguments),
             cwd=self.folder,
@@ -105,7 +147,7 @@ class KafkaServer:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + _START_S
-        while not (_listens(self.plain) and _listens(self.login)):
+        while not all(map(_listens, (self.plain, self.login, self.tls, self.closed))):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"kafka did not start: {self.log()[-2000:]}")
             time.sleep(0.05)
@@ -180,11 +222,27 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
     """A broker with auto-created topics of four partitions, shared by the tests of one worker."""
     if not any(JARS.glob("kafka_2.13-*.jar")) or not shutil.which("java"):
         lacking("kafka", "run `python -m tests.servers.kafka`, with java 17 and mvn installed")
+    if not shutil.which("openssl"):
+        lacking("kafka", "openssl makes its certificates: apt install openssl")
     server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     server.format()
     server.start()
     yield server
     server.stop()
+
+
+def _certify(folder: Path, name: str) -> None:
+    """Write NAME.key and NAME.crt, a certificate that signs itself."""
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *kind, *files, *subject],
+        cwd=folder,
+        capture_output=True,
+        check=True,
+        timeout=_START_S,
+    )
 
 
 def _listens(port: int) -> bool:
