@@ -74,7 +74,9 @@ class Recorder:
         stream = container.add_stream("libx264", rate=Fraction(self._fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE
-        # One thread, for the same reason.
+        # For the same reason one thread, and no macroblock tree: x264's assembler for it reads memory that
+        # nobody wrote, and so the bits depended on what the process had done before.
         stream.codec_context.thread_count = 1
+        stream.options = {"mbtree": "0"}
         self._open = (container, stream)
         return self._open

@@ -34,7 +34,7 @@ def reader(
 
 
 @pytest.mark.usefixtures("reader")
-def test_a_clip_gives_the_same_events_every_time_and_a_video_of_them(
+def test_a_clip_gives_its_events_and_a_video_the_same_every_time(
     fess: Fess, tmp_path: Path
 ) -> None:
     make_clip(tmp_path / "front door.mp4", pictures=PICTURES, first=1)
@@ -48,8 +48,7 @@ def test_a_clip_gives_the_same_events_every_time_and_a_video_of_them(
         assert "50 frames decoded, 25 inspected, skipped 25 sampling" in said.err
     first = (tmp_path / "one.jsonl").read_bytes()
     assert first == (tmp_path / "two.jsonl").read_bytes()
-    # The events are promised to the byte. The video is not: its encoder's bytes were seen to differ on a busy machine.
-    assert shown(tmp_path / "one.mp4") == shown(tmp_path / "two.mp4")
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
     events = [json.loads(line) for line in first.splitlines()]
     assert [event["frame_number"] for event in events] == list(range(1, PICTURES, 2))
@@ -58,13 +57,8 @@ def test_a_clip_gives_the_same_events_every_time_and_a_video_of_them(
     assert [round(box["x1"]) for box in boxes] == list(range(1, PICTURES, 2))
     assert {event["camera_id"] for event in events} == {"front-door"}
     assert events[0]["timestamp"] == "2026-03-04T12:00:00.000000Z"
-    assert len(shown(tmp_path / "one.mp4")) == 25
-
-
-def shown(video: Path) -> list[int | None]:
-    """When each picture of a video is shown."""
-    with av.open(str(video)) as container:
-        return [picture.pts for picture in container.decode(video=0)]
+    with av.open(str(tmp_path / "one.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 25
 
 
 @pytest.mark.usefixtures("reader")
