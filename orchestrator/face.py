@@ -1,6 +1,7 @@
 """Faces found in a picture, and how fit each is to be recognised."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,20 @@ class Faces:
         return cls(
             np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, np.float32)
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """Where and when a face was seen: what an event says of a frame whose picture may be long gone.
+
+    face_xyxy  float32 (4,) the face's corners in pixels of that frame
+    """
+
+    frame_number: int
+    captured_at: datetime
+    width: int
+    height: int
+    face_xyxy: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,8 +98,12 @@ class CameraPipeline:
         """The camera was lost or is back: tell everybody, and end tracks that nobody follows any more."""
         self._board.set_state(self._camera.camera_id, state, detail)
         if state is not CameraState.ONLINE:
-            self._forget(self._stages.tracker.close())
+            self.end()
         self._emit(self._stages.reporter.status(state, detail, datetime.now(UTC)))
+
+    def end(self) -> None:
+        """End all tracks, for nobody follows them any more, and report what can still be said of them."""
+        self._conclude(self._stages.tracker.close())
 
     async def _walk(self, frame: Frame) -> Skip | None:
         watch = Stopwatch(frame.received_s, self._metrics, self._clock)
@@ -152,7 +156,7 @@ class CameraPipeline:
     def _follow(self, frame: Frame, detections: Detections, watch: Stopwatch) -> tuple[Track, ...]:
         with watch.stage("tracking"):
             update = self._stages.tracker.update(detections, frame.pts_s)
-        self._forget(update.ended)
+        self._conclude(update.ended)
         return update.active
 
     async def _recognise(
@@ -172,7 +176,7 @@ class CameraPipeline:
                 raise
             return ()  # counted where it failed; the objects found are reported all the same
         return tuple(
-            self._stages.reporter.face(frame, recognition, self._latencies(watch))
+            self._stages.reporter.face(recognition, self._latencies(watch))
             for recognition in recognitions
         )
 
@@ -197,9 +201,7 @@ class CameraPipeline:
             if self._stages.cache is not None and len(shown):
                 self._stages.cache.put_detections(frame, shown)
             for event in recognised:
-                authorized = "true" if event.is_authorized else "false"
-                self._metrics.face_recognitions.labels(self._camera.camera_id, authorized).inc()
-                self._emit(event)
+                self._emit_face(event)
 
     def _show(self, frame: Frame, tracks: tuple[Track, ...]) -> None:
         self._board.show(
@@ -217,6 +219,11 @@ class CameraPipeline:
         kind = "known" if identity.is_authorized else "unauthorised"
         return Mark(track.xyxy, identity.person_name, track.track_id, kind, identity.confidence)
 
+    def _emit_face(self, event: FaceRecognitionEvent) -> None:
+        authorized = "true" if event.is_authorized else "false"
+        self._metrics.face_recognitions.labels(self._camera.camera_id, authorized).inc()
+        self._emit(event)
+
     def _emit(self, event: Event) -> None:
         self._stages.sink.put(event)
         self._board.record_event(event)
@@ -232,9 +239,10 @@ class CameraPipeline:
     def _is_person(self, track: Track) -> bool:
         return not self._policy.person_classes or track.class_id in self._policy.person_classes
 
-    def _forget(self, track_ids: tuple[int, ...]) -> None:
+    def _conclude(self, track_ids: tuple[int, ...]) -> None:
         if self._stages.recogniser is not None and track_ids:
-            self._stages.recogniser.forget(track_ids)
+            for recognition in self._stages.recogniser.conclude(track_ids):
+                self._emit_face(self._stages.reporter.face(recognition, None))
 
     def _latencies(self, watch: Stopwatch) -> StageLatencies | None:
         return None if self._is_replay else watch.latencies()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from eventbus.events import Event
 from orchestrator.detection import Detections
-from orchestrator.face import Faces
+from orchestrator.face import Faces, Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
 from orchestrator.picture import Picture
@@ -84,14 +84,11 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """An identity that was decided in this frame, or that changed in it.
-
-    face_xyxy  float32 (4,) the face's corners in source pixels
-    """
+    """An identity that was decided, or that changed, and the face that it was decided by."""
 
     track_id: int
     identity: Identity
-    face_xyxy: NDArray[np.float32]
+    seen: Sighting
 
 
 class Recogniser(Protocol):
@@ -105,8 +102,8 @@ class Recogniser(Protocol):
 
     def identity(self, track_id: int) -> Identity | None: ...
 
-    def forget(self, track_ids: tuple[int, ...]) -> None:
-        """Drop what is held for tracks that ended."""
+    def conclude(self, track_ids: tuple[int, ...]) -> tuple[Recognition, ...]:
+        """Decide those of the tracks that ended undecided, as far as they can be, and forget them all."""
         ...
 
 

@@ -19,6 +19,7 @@ from eventbus.events import (
 )
 from orchestrator.camera import CameraState
 from orchestrator.detection import Detections
+from orchestrator.face import Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
 from orchestrator.iou import iou
@@ -78,26 +79,26 @@ class Reporter:
         )
 
     def face(
-        self, frame: Frame, recognition: Recognition, latencies: StageLatencies | None
+        self, recognition: Recognition, latencies: StageLatencies | None
     ) -> FaceRecognitionEvent:
-        identity = recognition.identity
+        identity, seen = recognition.identity, recognition.seen
         return FaceRecognitionEvent(
             event_id=event_id(
                 "face.recognized",
                 self.camera_id,
-                frame.captured_at,
+                seen.captured_at,
                 f"{recognition.track_id}:{identity.face_id}",
             ),
-            timestamp=frame.captured_at,
+            timestamp=seen.captured_at,
             camera_id=self.camera_id,
-            frame_number=frame.frame_number,
+            frame_number=seen.frame_number,
             face_id=identity.face_id,
             person_name=identity.person_name,
             confidence=_rounded(identity.confidence),
-            bbox=_box(recognition.face_xyxy),
+            bbox=_box(seen.face_xyxy),
             is_authorized=identity.is_authorized,
             track_id=recognition.track_id,
-            evidence=self._face_evidence(frame, identity, latencies),
+            evidence=self._face_evidence(seen, identity, latencies),
         )
 
     def status(self, state: CameraState, detail: str, moment: datetime) -> SystemStatusEvent:
@@ -116,7 +117,7 @@ class Reporter:
         return self.labels[class_id] if known else f"class_{class_id}"
 
     def _face_evidence(
-        self, frame: Frame, identity: Identity, latencies: StageLatencies | None
+        self, seen: Sighting, identity: Identity, latencies: StageLatencies | None
     ) -> Evidence:
         return Evidence(
             models=tuple(_model(model) for model in self.face_models),
@@ -136,8 +137,8 @@ class Reporter:
                 for found in identity.candidates
             ),
             faces=identity.faces,
-            frame_width=frame.picture.width,
-            frame_height=frame.picture.height,
+            frame_width=seen.width,
+            frame_height=seen.height,
             latencies=latencies,
         )
 

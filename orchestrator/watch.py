@@ -93,6 +93,7 @@ class CameraWatch:
                 metrics=self._metrics,
             )
         except asyncio.CancelledError:
+            pipeline.end()
             self._board.remove_camera(camera.camera_id)
             raise
         except Exception:  # a bug: the fleet contains it, and people must know that nobody looks
@@ -114,6 +115,7 @@ class CameraWatch:
         ) as frames:
             async for frame in frames:
                 await pipeline.inspect(frame)
+        pipeline.end()
 
     def pipeline(self, camera: Camera, ledger: CameraLedger) -> CameraPipeline:
         settings = self._settings

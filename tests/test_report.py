@@ -9,6 +9,7 @@ import pytest
 from eventbus.events import StageLatencies, encode
 from orchestrator.camera import CameraState
 from orchestrator.detection import Detections
+from orchestrator.face import Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Candidate, Identity
 from orchestrator.picture import ArrayPicture
@@ -52,7 +53,11 @@ def track(track_id: int, box: tuple[float, float, float, float], class_id: int =
 
 
 def recognition(identity: Identity = ADA, track_id: int = 4) -> Recognition:
-    return Recognition(track_id, identity, np.array([10.04, 20, 30, 40], np.float32))
+    shown = frame()
+    size = shown.picture.width, shown.picture.height
+    corners = np.array([10.04, 20, 30, 40], np.float32)
+    seen = Sighting(shown.frame_number, shown.captured_at, *size, corners)
+    return Recognition(track_id, identity, seen)
 
 
 def test_a_motion_event_lists_every_object_with_its_class_box_and_confidence() -> None:
@@ -108,13 +113,13 @@ def test_a_motion_event_stands_on_the_detector_and_its_thresholds() -> None:
 
 
 def test_a_face_event_names_the_person_and_where_the_face_is() -> None:
-    event = REPORTER.face(frame(), recognition(), None)
+    event = REPORTER.face(recognition(), None)
     assert (event.face_id, event.person_name, event.is_authorized) == ("ada", "Ada", True)
     assert (event.track_id, event.confidence, event.bbox.x1) == (4, 0.7123, 10.0)
 
 
 def test_a_face_event_stands_on_models_limits_gallery_and_the_best_candidates() -> None:
-    evidence = REPORTER.face(frame(), recognition(), None).evidence
+    evidence = REPORTER.face(recognition(), None).evidence
     assert evidence is not None
     assert [model.name for model in evidence.models] == ["face_detector", "face_embedder"]
     assert evidence.thresholds == {
@@ -133,7 +138,7 @@ def test_a_face_event_stands_on_models_limits_gallery_and_the_best_candidates() 
 
 def test_a_stranger_has_no_name() -> None:
     stranger = replace(ADA, face_id="unknown-1", person_name=None, is_authorized=False)
-    event = REPORTER.face(frame(), recognition(stranger), None)
+    event = REPORTER.face(recognition(stranger), None)
     assert event.person_name is None
     assert b'"person_name":null' in encode(event)
 
@@ -143,8 +148,8 @@ def test_the_same_finding_gives_the_same_bytes() -> None:
     assert encode(REPORTER.motion(frame(), detections, tracks, None)) == encode(
         REPORTER.motion(frame(), detections, tracks, None)
     )
-    assert encode(REPORTER.face(frame(), recognition(), None)) == encode(
-        REPORTER.face(frame(), recognition(), None)
+    assert encode(REPORTER.face(recognition(), None)) == encode(
+        REPORTER.face(recognition(), None)
     )
 
 
@@ -166,9 +171,9 @@ def test_other_reports_have_other_ids() -> None:
         REPORTER.motion(frame(18), empty, (), None),
         REPORTER.motion(frame(17, later), empty, (), None),
         gate.motion(frame(), empty, (), None),
-        REPORTER.face(frame(), recognition(), None),
-        REPORTER.face(frame(), recognition(ben), None),
-        REPORTER.face(frame(), recognition(track_id=5), None),
+        REPORTER.face(recognition(), None),
+        REPORTER.face(recognition(ben), None),
+        REPORTER.face(recognition(track_id=5), None),
         REPORTER.status(CameraState.OFFLINE, "", NOON),
         REPORTER.status(CameraState.ONLINE, "", NOON),
     ]

@@ -6,7 +6,9 @@ open      A face *claims* a person when that person is the most alike, at least 
           `margin` ahead of the second. A person is named when `agreement` more faces claim them than claim anybody
           else. After `max_faces` faces without a name the track is a stranger. While nobody was claimed,
           `agreement + 2` faces in a row that are all more than `margin` below the threshold are enough, for many
-          people are in view for a second only.
+          people are in view for a second only. A track that ends while it is open is a stranger if it showed
+          `agreement` faces or more, and all of them were so far below. Nobody is ever named on less than a
+          track in view needs; a track that shows less than this ends without a decision.
 stranger  Looked at again after 1 s, 2 s, 4 s and so on up to a minute, and at once when the gallery changes.
           `agreement` claims in a row for one person give the name.
 named     Looked at again every 10 s. A face *supports* the name when that person is still the most alike and at most
@@ -133,6 +135,14 @@ class TrackDecision:
             self.look_at_s = pts_s + (RECHECK_S if decided.is_known else RELOOK_FIRST_S)
             self._begin()
         return decided
+
+    def conclude(self, gallery: Gallery) -> Identity | None:
+        """The track has ended: returns the identity if that decides it."""
+        clear = self._remote == self._faces and self._faces >= self._rules.agreement
+        if self.identity is not None or not clear:
+            return None
+        self.identity = self._stranger(gallery)
+        return self.identity
 
     def _add_open(self, claim: Candidate | None, gallery: Gallery) -> Identity | None:
         if claim is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import InferenceError, InferenceInvalid
-from orchestrator.face import FaceQuality, Faces
+from orchestrator.face import FaceQuality, Faces, Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
 from orchestrator.metrics import Metrics
@@ -60,6 +60,7 @@ class _Followed:
 
     decision: TrackDecision
     gallery_version: str
+    seen: Sighting | None = None  # the last good face
     looked_s: float = -math.inf
     fruitless: int = 0
 
@@ -130,9 +131,20 @@ class FaceRecogniser:
         followed = self._followed.get(track_id)
         return followed.decision.identity if followed else None
 
-    def forget(self, track_ids: tuple[int, ...]) -> None:
+    def conclude(self, track_ids: tuple[int, ...]) -> tuple[Recognition, ...]:
+        """What the last good face of each shows. Not cached: nobody will ever ask for a stranger who is gone."""
+        recognitions: list[Recognition] = []
+        gallery = self._source.current
         for track_id in track_ids:
-            self._followed.pop(track_id, None)
+            followed = self._followed.pop(track_id, None)
+            if followed is None or followed.seen is None:
+                continue
+            if followed.gallery_version != gallery.version:
+                continue  # nobody compared these faces with the people who are enrolled now
+            identity = followed.decision.conclude(gallery)
+            if identity is not None:
+                recognitions.append(Recognition(track_id, identity, followed.seen))
+        return tuple(recognitions)
 
     def _follow(self, track: Track, gallery: Gallery, captured_at: datetime) -> None:
         followed = self._followed.get(track.track_id)
@@ -238,15 +250,14 @@ class FaceRecogniser:
             followed = self._followed.get(face.track.track_id)
             if followed is None:
                 continue  # the track ended while the server was working
+            followed.seen = _sighting(frame, faces.xyxy[face.row])
             identity = followed.decision.add(gallery.match(embedding), gallery, frame.pts_s)
             if identity is None:
                 continue
             # The face that decided is one that claims the person, so it is safe to keep under the person's id.
             if self._store is not None:
                 self._store.put_face(identity, embedding, face.quality, frame, face.track.track_id)
-            recognitions.append(
-                Recognition(face.track.track_id, identity, faces.xyxy[face.row].copy())
-            )
+            recognitions.append(Recognition(face.track.track_id, identity, followed.seen))
         return tuple(recognitions)
 
     def _count(self, persons: Sequence[Track], embedded: set[int]) -> None:
@@ -259,6 +270,13 @@ class FaceRecogniser:
 
     def _refused(self, refusal: Refusal) -> None:
         self._metrics.faces_refused.labels(refusal).inc()
+
+
+def _sighting(frame: Frame, face_xyxy: NDArray[np.float32]) -> Sighting:
+    picture = frame.picture
+    return Sighting(
+        frame.frame_number, frame.captured_at, picture.width, picture.height, face_xyxy.copy()
+    )
 
 
 def _first(failures: ExceptionGroup[InferenceError]) -> InferenceError:

@@ -114,6 +114,36 @@ def test_once_somebody_was_claimed_it_takes_all_faces_to_make_a_stranger() -> No
     assert Track().see(ADA, *[NOBODY] * 7) == ["stranger"]
 
 
+def ended(*faces: Face, people: Gallery = PEOPLE) -> str | None:
+    """What a track that ends after these faces turns out to be, if anything new."""
+    track = Track(people)
+    track.see(*faces)
+    identity = track.decision.conclude(people)
+    return None if identity is None else identity.person_name or "stranger"
+
+
+def test_a_track_that_ends_with_enough_faces_that_are_all_clearly_nobodys_was_a_stranger() -> None:
+    assert [ended(*[NOBODY] * count) for count in (0, 1, 2, 3)] == [
+        None,
+        None,
+        "stranger",
+        "stranger",
+    ]
+    assert ended((), (), people=gallery([])) == "stranger"
+
+
+def test_a_track_that_ends_with_a_face_near_somebody_was_nobody_to_speak_of() -> None:
+    assert ended(NEARLY, NOBODY, NOBODY) is None
+    assert ended(NOBODY, ADA, NOBODY) is None
+    assert ended(ADA) is None
+
+
+def test_a_track_that_ends_decided_stays_what_it_was() -> None:
+    assert ended(ADA, ADA) is None
+    assert ended(*[NOBODY] * 4) is None
+    assert ended(*[NOBODY] * 4, NOBODY, NOBODY) is None
+
+
 def test_with_nobody_enrolled_everybody_is_a_stranger() -> None:
     assert Track(people=gallery([])).see(*[()] * 4) == ["stranger"]
 
@@ -257,6 +287,17 @@ def test_a_name_is_only_ever_given_to_somebody_whom_enough_faces_claimed(
         track.see(each)
         if track.name is not None:
             assert claims.get(track.name, 0) >= RULES.agreement
+
+
+@given(faces)
+def test_the_end_of_a_track_never_names_anybody_and_never_decides_twice(
+    seen: Sequence[Face],
+) -> None:
+    track = Track()
+    decided = track.see(*seen)
+    last = track.decision.conclude(PEOPLE)
+    assert last is None or not (decided or last.is_known)
+    assert track.decision.conclude(PEOPLE) is None
 
 
 @given(faces)

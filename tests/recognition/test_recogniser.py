@@ -113,7 +113,7 @@ async def test_a_report_says_where_the_face_was(camera: Camera) -> None:
     await camera.step(middle(ADA))
     (found,) = await camera.step(middle(ADA))
     assert found.track_id == 1
-    assert found.face_xyxy == pytest.approx(middle(ADA).xyxy)
+    assert found.seen.face_xyxy == pytest.approx(middle(ADA).xyxy)
 
 
 async def test_a_stranger_is_reported_once_under_an_anonymous_id(camera: Camera) -> None:
@@ -241,8 +241,37 @@ async def test_an_embedding_that_cannot_be_one_is_refused(
 
 async def test_a_track_that_ended_is_forgotten(camera: Camera) -> None:
     await camera.names(2, middle(ADA))
-    camera.recogniser.forget((1, 99))
+    assert camera.recogniser.conclude((1, 99)) == ()
     assert camera.recogniser.identity(1) is None
+
+
+async def test_somebody_who_leaves_before_the_decision_is_a_stranger_where_the_face_was_last(
+    camera: Camera,
+) -> None:
+    await camera.names(1, middle(NOBODY))
+    last = PaintedFace(NOBODY, 200, 120)
+    await camera.names(1, last)
+    await camera.names(1)  # turned away
+    (found,) = camera.recogniser.conclude((1,))
+    assert found.track_id == 1
+    assert (found.identity.person_name, found.identity.faces) == (None, 2)
+    assert found.seen.face_xyxy == pytest.approx(last.xyxy)
+    assert found.seen.captured_at == frame(paint(), 0.4).captured_at
+    assert camera.recogniser.conclude((1,)) == ()
+    assert camera.shelf.stored == []
+
+
+async def test_somebody_who_leaves_after_one_face_is_nobody_to_speak_of(camera: Camera) -> None:
+    await camera.names(1, middle(NOBODY))
+    assert camera.recogniser.conclude((1,)) == ()
+
+
+async def test_faces_compared_with_a_gallery_that_has_changed_since_conclude_nothing(
+    camera: Camera,
+) -> None:
+    await camera.names(2, middle(4))
+    camera.shelf.current = gallery([subject("Eve", axis(4))])
+    assert camera.recogniser.conclude((1,)) == ()
 
 
 async def test_a_new_gallery_is_used_from_the_next_frame_on(camera: Camera) -> None:
