@@ -148,9 +148,7 @@ def test_the_same_finding_gives_the_same_bytes() -> None:
     assert encode(REPORTER.motion(frame(), detections, tracks, None)) == encode(
         REPORTER.motion(frame(), detections, tracks, None)
     )
-    assert encode(REPORTER.face(recognition(), None)) == encode(
-        REPORTER.face(recognition(), None)
-    )
+    assert encode(REPORTER.face(recognition(), None)) == encode(REPORTER.face(recognition(), None))
 
 
 def test_the_id_says_what_is_reported_and_not_how() -> None:

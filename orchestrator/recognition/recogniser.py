@@ -25,7 +25,7 @@ from orchestrator.recognition.quality import (
     refuse_by_geometry,
     refuse_by_pixels,
 )
-from orchestrator.recognition.regions import assign, head_region, merge
+from orchestrator.recognition.regions import Region, assign, head_region, merge
 from orchestrator.settings import FacesSettings
 from orchestrator.track import Track
 
@@ -177,21 +177,32 @@ class FaceRecogniser:
         return chosen
 
     async def _find(self, frame: Frame, due: Sequence[Track], deadline_s: float) -> Faces:
-        """All faces in the heads' regions; the requests go out together, so that the server makes one batch."""
+        """All faces in the heads' regions; the requests go out together, so that the server makes one batch.
+
+        A failure is handed back, not raised: a task group that is cancelled in the moment in which a task of it
+        fails raises the failure alone (Python below 3.13), and the camera would never hear that it is to stop.
+        """
         picture = frame.picture
         regions = [head_region(track.xyxy, picture.width, picture.height) for track in due]
         regions = list(dict.fromkeys(r for r in regions if r[0] < r[2] and r[1] < r[3]))
         if len(regions) == 1:
             return await self._detector.detect(picture, regions[0], deadline_s=deadline_s)
-        try:
-            async with asyncio.TaskGroup() as looks:
-                tasks = [
-                    looks.create_task(self._detector.detect(picture, region, deadline_s=deadline_s))
-                    for region in regions
-                ]
-        except* InferenceError as failures:
-            raise _first(failures) from None
-        return merge([task.result() for task in tasks])
+
+        async def look(region: Region) -> Faces | InferenceError:
+            try:
+                return await self._detector.detect(picture, region, deadline_s=deadline_s)
+            except InferenceError as failure:
+                return failure
+
+        async with asyncio.TaskGroup() as looks:
+            tasks = [looks.create_task(look(region)) for region in regions]
+        found: list[Faces] = []
+        for task in tasks:
+            answer = task.result()
+            if isinstance(answer, InferenceError):
+                raise answer  # the others say the same of the same server
+            found.append(answer)
+        return merge(found)
 
     def _select(
         self, frame: Frame, faces: Faces, persons: Sequence[Track], due: Sequence[Track]
@@ -277,13 +288,3 @@ def _sighting(frame: Frame, face_xyxy: NDArray[np.float32]) -> Sighting:
     return Sighting(
         frame.frame_number, frame.captured_at, picture.width, picture.height, face_xyxy.copy()
     )
-
-
-def _first(failures: ExceptionGroup[InferenceError]) -> InferenceError:
-    """The port raises one error, not a group; the others say the same of the same server."""
-    failure: BaseException = failures
-    while isinstance(failure, BaseExceptionGroup):
-        failure = failure.exceptions[0]
-    if not isinstance(failure, InferenceError):
-        raise TypeError("except* let a stranger through")
-    return failure

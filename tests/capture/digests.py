@@ -1,4 +1,4 @@
-"""Prints what a process makes of a synthetic clip, layer by layer, as digests: `python -m tests.capture.digests CLIP`."""
+"""What a process makes of a clip, layer by layer, as digests: `python -m tests.capture.digests CLIP`."""
 
 import hashlib
 import sys

@@ -4,6 +4,8 @@ The colour's red says which axis the face's vector lies along, so that the whole
 without a network.
 """
 
+import asyncio
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,9 +49,12 @@ class ScriptedDetector:
         self.confidence = 0.9
         self.regions: list[Region] = []
         self.failure: InferenceError | None = None
+        self.held: asyncio.Event | None = None  # until it is set no answer comes
 
     async def detect(self, picture: Picture, region: Region, *, deadline_s: float) -> Faces:
         self.regions.append(region)
+        if self.held is not None:
+            await self.held.wait()
         if self.failure is not None:
             raise self.failure
         x1, y1, x2, y2 = region

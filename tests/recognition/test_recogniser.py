@@ -1,5 +1,7 @@
 """The recogniser: whom it looks at, what it counts, and when it speaks."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -272,6 +274,23 @@ async def test_faces_compared_with_a_gallery_that_has_changed_since_conclude_not
     await camera.names(2, middle(4))
     camera.shelf.current = gallery([subject("Eve", axis(4))])
     assert camera.recogniser.conclude((1,)) == ()
+
+
+async def test_it_stops_when_told_to_although_every_look_fails_in_that_moment(
+    camera: Camera,
+) -> None:
+    camera.detector.held = asyncio.Event()
+    left, right = person(1, 0, 0, 200, 480), person(2, 400, 0, 640, 480)
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(camera.step(persons=(left, right)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(camera.detector.regions) == 2
+        camera.detector.failure = InferenceStale("late")
+        camera.detector.held.set()
+        await asyncio.sleep(0)
+        looking.cancel()
+    assert looking.cancelled()
 
 
 async def test_a_new_gallery_is_used_from_the_next_frame_on(camera: Camera) -> None:
