@@ -113,12 +113,13 @@ class EventBus(Protocol):
         ...
 
     def subscribe(
-        self, topics: Sequence[str], group: str, *, consumer: str = ""
+        self, topics: Sequence[str], group: str | None, *, consumer: str = ""
     ) -> AsyncGenerator[Delivery, None]:
         """Deliver what the group has not acknowledged, from the oldest, for ever.
 
         Close it with `contextlib.aclosing`. A bus that is away is waited for. `consumer` names this
-        member of the group; empty: one name for each process.
+        member of the group; empty: one name for each process. Who belongs to no group (None) looks on:
+        everything is delivered, nothing need be acknowledged, and the bus keeps nothing of it.
         """
         ...
 

@@ -115,7 +115,7 @@ class KafkaBus:
         return time.perf_counter() - started
 
     def subscribe(
-        self, topics: Sequence[str], group: str, *, consumer: str = ""
+        self, topics: Sequence[str], group: str | None, *, consumer: str = ""
     ) -> AsyncGenerator[Delivery, None]:
         return deliveries(self._config, topics, group, consumer)
 

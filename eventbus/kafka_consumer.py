@@ -59,10 +59,13 @@ class Offsets:
 
 
 class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """One consumer in its group."""
+    """One consumer in its group, or an onlooker outside of any, which commits nothing."""
 
-    def __init__(self, config: KafkaConfig, topics: Sequence[str], group: str, name: str) -> None:
+    def __init__(
+        self, config: KafkaConfig, topics: Sequence[str], group: str | None, name: str
+    ) -> None:
         self._topics = tuple(topics)
+        self._group = group
         self._offsets = Offsets()
         self._commit_at = time.monotonic() + _COMMIT_EVERY_S
         self._consumer: Any = AIOKafkaConsumer(
@@ -124,7 +127,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is u
     async def _commit(self) -> None:
         self._commit_at = time.monotonic() + _COMMIT_EVERY_S
         offsets = self._offsets.committable()
-        if not offsets:
+        if not offsets or self._group is None:
             return
         try:
             await self._consumer.commit(offsets)
@@ -136,7 +139,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is u
 
 
 async def deliveries(
-    config: KafkaConfig, topics: Sequence[str], group: str, name: str
+    config: KafkaConfig, topics: Sequence[str], group: str | None, name: str
 ) -> AsyncGenerator[Delivery, None]:
     """Deliver for ever; a broker that is away is waited for."""
     rng = random.Random()

@@ -73,9 +73,11 @@ class MemoryBus:
         return tuple(self._logs[topic].records) if topic in self._logs else ()
 
     async def subscribe(
-        self, topics: Sequence[str], group: str, *, consumer: str = ""
+        self, topics: Sequence[str], group: str | None, *, consumer: str = ""
     ) -> AsyncGenerator[Delivery, None]:
         taken: set[tuple[str, int]] = set()
+        onlooker = group is None
+        group = group or f"onlooker {id(taken)}"
         try:
             while True:
                 self._arrival.clear()
@@ -93,6 +95,8 @@ class MemoryBus:
         finally:
             for topic, offset in taken:  # not acknowledged: the next member begins there
                 self._cursors[topic, group].returned.add(offset)
+            if onlooker:
+                self._cursors = {key: at for key, at in self._cursors.items() if key[1] != group}
 
     def _next(self, topics: Sequence[str], group: str) -> tuple[str, int, Record] | None:
         for topic in topics:

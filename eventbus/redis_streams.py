@@ -30,11 +30,11 @@ from eventbus.bus import (
     refuse_oversize,
 )
 from eventbus.events import Event
+from eventbus.redis_onlooker import HEADER, Onlooker, delivery_of, rows
 from eventbus.topics import Topics
 
 log = logging.getLogger(__name__)
 
-_HEADER = "header:"
 _BLOCK_MS = 1000
 _ACK_AFTER = 256
 _ACK_EVERY_S = 0.5
@@ -55,6 +55,11 @@ class RedisStreamsConfig:
     max_event_bytes: int = 1_048_576
     claim_idle_s: float = 30.0
     read_count: int = 256
+
+    @property
+    def block_ms(self) -> int:
+        """How long a read waits for entries: less than the socket does."""
+        return min(_BLOCK_MS, int(self.socket_timeout_s * 500))
 
 
 class RedisStreamsBus:
@@ -113,15 +118,9 @@ class RedisStreamsBus:
         await self._redis.aclose()
 
     async def subscribe(
-        self, topics: Sequence[str], group: str, *, consumer: str = ""
+        self, topics: Sequence[str], group: str | None, *, consumer: str = ""
     ) -> AsyncGenerator[Delivery, None]:
-        reader = _Reader(
-            self._redis,
-            self._config,
-            topics,
-            group,
-            consumer or f"{socket.gethostname()}-{os.getpid()}",
-        )
+        reader = self._reader(topics, group, consumer or f"{socket.gethostname()}-{os.getpid()}")
         rng = random.Random()
         backoff = Backoff()
         attempt = 0
@@ -140,6 +139,14 @@ class RedisStreamsBus:
                     yield delivery
         finally:
             await reader.acknowledge()
+
+    def _reader(
+        self, topics: Sequence[str], group: str | None, consumer: str
+    ) -> "_Reader | Onlooker":
+        if group is not None:
+            return _Reader(self._redis, self._config, topics, group, consumer)
+        block_ms = self._config.block_ms
+        return Onlooker(self._redis, topics, count=self._config.read_count, block_ms=block_ms)
 
     def _reason(self, error: Exception) -> str:
         what = str(error) or type(error).__name__
@@ -196,8 +203,7 @@ class _Reader:
                 abandoned = await self._claim()
                 if abandoned:
                     return abandoned
-            block_ms = min(_BLOCK_MS, int(self._config.socket_timeout_s * 500))
-            found = await self._read(dict.fromkeys(self._topics, b">"), block_ms)
+            found = await self._read(dict.fromkeys(self._topics, b">"), self._config.block_ms)
             return [delivery for _, deliveries in found for delivery in deliveries]
         except ResponseError as error:
             if str(error).startswith("NOGROUP"):  # the stream was deleted, or Redis came back empty
@@ -229,9 +235,8 @@ class _Reader:
         answer: Any = await self._redis.xreadgroup(
             self._group, self._consumer, streams, count=self._config.read_count, block=block_ms
         )
-        rows = answer.items() if isinstance(answer, dict) else answer or []
         found: list[tuple[str, list[Delivery]]] = []
-        for name, entries in rows:
+        for name, entries in rows(answer):
             topic = name.decode()
             found.append((topic, self._deliveries(topic, entries)))
         return found
@@ -263,19 +268,7 @@ class _Reader:
             if len(done) >= _ACK_AFTER or time.monotonic() >= self._ack_at:
                 await self.acknowledge()
 
-        headers = {
-            name.decode().removeprefix(_HEADER): value.decode(errors="replace")
-            for name, value in fields.items()
-            if name.startswith(_HEADER.encode())
-        }
-        return Delivery(
-            topic,
-            fields.get(b"camera_id", b"").decode(errors="replace"),
-            entry_id.decode(),
-            fields.get(b"payload", b""),
-            ack,
-            tuple(headers.items()),
-        )
+        return delivery_of(topic, entry_id, fields, ack)
 
 
 def _fields(record: Record) -> dict[Any, Any]:
@@ -286,5 +279,5 @@ def _fields(record: Record) -> dict[Any, Any]:
         "payload": record.payload,
     }
     for name, value in record.headers:
-        fields[_HEADER + name] = value
+        fields[HEADER + name] = value
     return fields

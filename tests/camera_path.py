@@ -32,6 +32,7 @@ from tests.tracking.walk import Box, Seen, sight
 PERSON, CAR = 0, 1
 ADA, BEN, NOBODY = 0, 1, 6
 WHOLE: Box = (10.0, 10.0, 630.0, 470.0)
+AT_ONCE = FacesSettings(agreement=1, max_faces=1)
 
 
 class ScriptedObjects:
@@ -71,7 +72,9 @@ class Shelf:
 class Site:
     """A camera's path with scripted eyes and everything else real; each step is a frame, 0.2 s apart."""
 
-    def __init__(self, camera: Camera, policy: Policy, *, gate: bool = False) -> None:
+    def __init__(
+        self, camera: Camera, policy: Policy, *, gate: bool = False, rules: FacesSettings = AT_ONCE
+    ) -> None:
         self.now_s = 50.0
         self.ledger, self.board, self.registry = CameraLedger(), Board(), CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -84,7 +87,7 @@ class Site:
             ScriptedEmbedder(),
             self.shelf,
             threshold=0.55,
-            settings=FacesSettings(agreement=1, max_faces=1),
+            settings=rules,
             metrics=self.metrics,
         )
         stages = Stages(
@@ -155,6 +158,8 @@ class Site:
 LIVE = Policy(score=0.5, max_age_s=0.5, motion_interval_s=0.0, person_classes=frozenset({PERSON}))
 
 
-def open_site(policy: Policy = LIVE, *, gate: bool = False, **fields: object) -> Site:
+def open_site(
+    policy: Policy = LIVE, *, gate: bool = False, rules: FacesSettings = AT_ONCE, **fields: object
+) -> Site:
     camera = Camera.model_validate({"camera_id": "door", "url": SecretStr("x.mp4"), **fields})
-    return Site(camera, policy, gate=gate)
+    return Site(camera, policy, gate=gate, rules=rules)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from eventbus.events import FaceRecognitionEvent
 from orchestrator.camera import CameraState
 from orchestrator.errors import (
     InferenceError,
@@ -13,6 +14,7 @@ from orchestrator.errors import (
     InferenceUnavailable,
 )
 from orchestrator.ledger import Skip
+from orchestrator.settings import FacesSettings
 from tests.camera_path import ADA, BEN, CAR, LIVE, NOBODY, WHOLE, Site, open_site
 from tests.recognition.scripted import PaintedFace, paint
 from tests.tracking.walk import Box, Seen
@@ -259,6 +261,55 @@ async def test_a_lost_camera_ends_its_tracks_and_is_told_with_an_alert(site: Sit
         await site.step(picture)
     (mark,) = site.marks
     assert (mark.track_id, mark.label) == (2, "Ada")
+
+
+async def seen_twice() -> Site:
+    """A camera that saw a stranger's face twice, too little for a decision."""
+    site = open_site(rules=FacesSettings())
+    picture = site.shows(NOBODY)
+    for _ in range(3):
+        assert await site.step(picture) == ["motion.detected"]
+    return site
+
+
+async def test_somebody_who_leaves_undecided_is_reported_once_as_last_seen() -> None:
+    site = await seen_twice()
+    site.sees()
+    happened = [kind for _ in range(20) for kind in await site.step()]
+    assert happened == ["face.recognized", "alert.triggered"]
+    face = next(event for event in site.events if isinstance(event, FaceRecognitionEvent))
+    assert (face.person_name, face.frame_number) == (None, 3)
+    assert face.timestamp == site.motion[2].timestamp
+    assert face.evidence is not None
+    assert (face.evidence.faces, face.evidence.frame_width) == (2, 640)
+    assert site.count("fess_face_recognitions_total", camera_id="door", authorized="false") == 1
+
+
+async def test_who_is_in_view_when_the_camera_is_lost_is_reported_before_the_loss() -> None:
+    site = await seen_twice()
+    await site.pipeline.changed(CameraState.OFFLINE, "the cable is out")
+    assert [event.event_type for event in site.events[3:]] == [
+        "face.recognized",
+        "alert.triggered",
+        "system.status",
+        "alert.triggered",
+    ]
+
+
+async def test_who_is_in_view_at_the_end_is_reported_once() -> None:
+    site = await seen_twice()
+    site.pipeline.end()
+    site.pipeline.end()
+    assert [event.event_type for event in site.events[3:]] == ["face.recognized", "alert.triggered"]
+
+
+async def test_who_was_named_in_view_is_not_reported_again_at_the_end(site: Site) -> None:
+    picture = site.shows(ADA)
+    for _ in range(3):
+        await site.step(picture)
+    before = len(site.events)
+    site.pipeline.end()
+    assert len(site.events) == before
 
 
 async def test_a_camera_that_starts_is_told_without_an_alert(site: Site) -> None:

@@ -1,9 +1,10 @@
 """`fess events`: what is on the bus."""
 
 import asyncio
+import os
+import sys
 from contextlib import aclosing
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
@@ -23,7 +24,10 @@ def events(
     motion: Annotated[bool, typer.Option(help="Motion events too; there are many.")] = False,
 ) -> None:
     """Follow the event bus: everything it still holds, then what comes, until Ctrl-C."""
-    asyncio.run(_follow(load(), as_json=json, motion=motion))
+    try:
+        asyncio.run(_follow(load(), as_json=json, motion=motion))
+    except* BrokenPipeError:  # as `fess events | head`: whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _follow(settings: Settings, *, as_json: bool, motion: bool) -> None:
@@ -31,19 +35,20 @@ async def _follow(settings: Settings, *, as_json: bool, motion: bool) -> None:
     async with open_servers(settings, triton=False, on_progress=_tell) as servers:
         bus = make_bus(servers.settings)
         topics = tuple(t for t in bus.topics.all if motion or t != bus.topics.motion)
-        async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(_print(bus, topics, as_json=as_json))
-            await stop.wait()
-            following.cancel()
-        await bus.close()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(_print(bus, topics, as_json=as_json))
+                await stop.wait()
+                following.cancel()
+        finally:
+            await bus.close()
 
 
 async def _print(bus: EventBus, topics: tuple[str, ...], *, as_json: bool) -> None:
-    async with aclosing(bus.subscribe(topics, f"fess-events-{uuid4().hex[:8]}")) as deliveries:
+    async with aclosing(bus.subscribe(topics, None)) as deliveries:
         async for delivery in deliveries:
             payload = delivery.payload
             typer.echo(payload.decode() if as_json else sentence(decode(payload)))
-            await delivery.ack()
 
 
 def _tell(message: str) -> None:

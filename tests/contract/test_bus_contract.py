@@ -55,7 +55,12 @@ async def bus(request: pytest.FixtureRequest) -> AsyncIterator[EventBus]:
 
 
 async def received(
-    bus: EventBus, topics: tuple[str, ...], count: int, *, group: str = "readers", acks: int = -1
+    bus: EventBus,
+    topics: tuple[str, ...],
+    count: int,
+    *,
+    group: str | None = "readers",
+    acks: int = -1,
 ) -> list[Delivery]:
     """Read `count` deliveries as a member of the group; acknowledge the first `acks` of them, or all."""
     found: list[Delivery] = []
@@ -102,9 +107,21 @@ async def test_each_group_gets_every_event(bus: EventBus) -> None:
         assert [number_of(decode(one.payload)) for one in found] == [0, 1, 2]
 
 
-async def test_a_reader_hears_of_an_event_that_comes_while_it_waits(bus: EventBus) -> None:
+async def test_an_onlooker_is_given_everything_each_time_and_takes_nothing_from_a_group(
+    bus: EventBus,
+) -> None:
+    await bus.publish([alert("door", number) for number in range(3)])
+    for group in (None, "guards", None):
+        found = await received(bus, (bus.topics.alerts,), 3, group=group)
+        assert [number_of(decode(one.payload)) for one in found] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("group", ["readers", None])
+async def test_a_reader_hears_of_an_event_that_comes_while_it_waits(
+    bus: EventBus, group: str | None
+) -> None:
     await bus.publish([alert("door", 1)])
-    async with aclosing(bus.subscribe([bus.topics.alerts], "readers")) as deliveries:
+    async with aclosing(bus.subscribe([bus.topics.alerts], group)) as deliveries:
         assert number_of(decode((await anext(deliveries)).payload)) == 1
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(next_of(deliveries))

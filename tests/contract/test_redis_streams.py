@@ -73,9 +73,11 @@ async def entries(redis: Redis, topic: str) -> list[tuple[bytes, dict[bytes, byt
     return list(found)
 
 
-async def numbers(bus: RedisStreamsBus, topic: str, count: int, consumer: str = "") -> list[int]:
+async def numbers(
+    bus: RedisStreamsBus, topic: str, count: int, consumer: str = "", group: str | None = "test"
+) -> list[int]:
     found: list[int] = []
-    source = bus.subscribe([topic], "test", consumer=consumer)
+    source = bus.subscribe([topic], group, consumer=consumer)
     async with asyncio.timeout(30), aclosing(source) as deliveries:
         async for delivery in deliveries:
             await delivery.ack()
@@ -143,6 +145,15 @@ async def test_a_full_redis_refuses_all_of_a_call_and_takes_it_when_there_is_roo
         await redis.config_set("maxmemory", "0")
         await bus.send(failure.value.remaining)
         assert await numbers(bus, topics.alerts, 3) == [0, 1, 2]
+
+
+async def test_an_onlooker_leaves_no_group_behind(
+    redis_server: EmbeddedRedis, topics: Topics
+) -> None:
+    async with opened(config_of(redis_server), topics) as bus, client(redis_server) as redis:
+        await bus.publish([alert("door", number) for number in range(300)])
+        assert await numbers(bus, topics.alerts, 300, group=None) == list(range(300))
+        assert await redis.xinfo_groups(topics.alerts) == []
 
 
 async def test_a_wrong_password_is_told_and_never_shown(

@@ -65,7 +65,7 @@ class UnsteadyBus:
         return 0.0
 
     def subscribe(
-        self, topics: Sequence[str], group: str, *, consumer: str = ""
+        self, topics: Sequence[str], group: str | None, *, consumer: str = ""
     ) -> AsyncGenerator[Delivery, None]:
         return self.memory.subscribe(topics, group, consumer=consumer)
 
