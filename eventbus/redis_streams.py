@@ -30,6 +30,7 @@ from eventbus.bus import (
     refuse_oversize,
 )
 from eventbus.events import Event
+from eventbus.redis_connection import CancellableConnection
 from eventbus.redis_onlooker import HEADER, Onlooker, delivery_of, rows
 from eventbus.topics import Topics
 
@@ -67,6 +68,7 @@ class RedisStreamsBus:
         self._config = config
         self._topics = topics or Topics()
         pool = BlockingConnectionPool(
+            connection_class=CancellableConnection,
             host=config.host,
             port=config.port,
             db=config.db,

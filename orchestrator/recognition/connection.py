@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from eventbus.redis_connection import CancellableConnection
 from orchestrator.errors import CacheError
 from orchestrator.settings import RedisSettings
 
@@ -21,6 +22,7 @@ def connect(settings: RedisSettings) -> Redis:
     """
     password = settings.password.get_secret_value() if settings.password else None
     pool = BlockingConnectionPool(
+        connection_class=CancellableConnection,
         host=settings.host or "127.0.0.1",
         port=settings.port,
         db=settings.db,
