@@ -16,6 +16,9 @@ from orchestrator.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+# A camera that stays away is tried about once a second: as many lines would bury everything else.
+REMIND_S = 60.0
+
 OnState = Callable[[CameraState, str], Awaitable[None] | None]
 OpenFrames = Callable[[], AbstractAsyncContextManager[FrameStream]]
 
@@ -39,7 +42,7 @@ async def supervise(
     opening      shared by all cameras; held while one is opened, until its first frame or its failure
     """
     presence = _Presence(camera, on_state, metrics, clock)
-    attempt, seen_s = 0, clock()
+    attempt, seen_s, trouble = 0, clock(), _Trouble(clock)
     try:
         while True:
             try:
@@ -52,7 +55,7 @@ async def supervise(
                 delay_s = backoff.delay_s(attempt, clock() - seen_s, lasting=error.lasting)
                 attempt += 1
                 metrics.camera_losses.labels(camera.camera_id, type(error).__name__).inc()
-                log.warning("%s; trying again in %.1f s", error, delay_s)
+                trouble.tell(error, delay_s)
                 await presence.set(CameraState.OFFLINE, error.reason)
                 _let_go(error)
             await sleep(delay_s)
@@ -83,6 +86,22 @@ async def _watch(
         async for frame in frames:
             await handle(frame)
     await presence.set(CameraState.ENDED, "the file has ended")
+
+
+class _Trouble:
+    """Logs why a camera is lost: at once what is new, and what stays the same once a minute."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said = ""
+        self._again_s = 0.0
+
+    def tell(self, error: CameraError, delay_s: float) -> None:
+        is_news = str(error) != self._said or self._clock() >= self._again_s
+        if is_news:
+            self._said, self._again_s = str(error), self._clock() + REMIND_S
+        level = logging.WARNING if is_news else logging.DEBUG
+        log.log(level, "%s; trying again in %.1f s", error, delay_s)
 
 
 class _Presence:

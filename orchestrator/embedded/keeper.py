@@ -110,6 +110,11 @@ class Keeper:
             if lock_fd is not None:
                 try:
                     await self._start(lock_fd)
+                except OSError as error:
+                    raise ServerError(
+                        f"{self._kind.name} cannot be started: {error}. Free the disk, or choose another "
+                        "folder with STATE_DIR"
+                    ) from error
                 finally:
                     os.close(lock_fd)  # from here on the guard holds the lock
                 return

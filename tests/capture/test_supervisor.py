@@ -254,6 +254,15 @@ async def test_a_camera_that_comes_and_goes_for_hours_is_still_tried_often() -> 
     assert max(run.waits) <= 1.5
 
 
+async def test_a_camera_that_stays_away_is_logged_once_a_minute_and_what_is_new_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Every failure costs about a second.
+    await Run([[UNREACHABLE]] * 100 + [[LOST], [1]]).play(Backoff(0.5, 1.0))
+    told = [record.message.partition(";")[0] for record in caplog.records]
+    assert told == [str(UNREACHABLE)] * 2 + [str(LOST)]
+
+
 async def test_what_led_to_a_loss_is_let_go_while_the_camera_waits() -> None:
     """The error's traceback holds the decoder and a picture; twelve of them were 150 MB."""
     lost = CameraStalled("door", "sent nothing")

@@ -224,6 +224,17 @@ def test_a_port_taken_at_the_last_moment_is_replaced_by_another(
     assert asyncio.run(start()) == offered[1][0]
 
 
+def test_a_state_folder_that_cannot_be_written_is_told_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "redis.new").mkdir()
+
+    async def start() -> None:
+        async with EmbeddedRedis(tmp_path):
+            raise AssertionError("it cannot say where it listens")
+
+    with pytest.raises(ServerError, match=r"cannot be started.*redis\.new.*STATE_DIR"):
+        asyncio.run(start())
+
+
 def test_without_any_redis_the_mend_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("shutil.which", lambda name: None)
