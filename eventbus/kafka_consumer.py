@@ -17,8 +17,9 @@ from eventbus.kafka_config import KafkaConfig, describe
 log = logging.getLogger(__name__)
 
 _POLL_MS = 200
-_COMMIT_AFTER = 500
+_PAGE = 500  # records
 _COMMIT_EVERY_S = 1.0
+_FAREWELL_S = 5.0
 _PARTING = ("event_id", "type")  # headers of every record; a delivery's headers are the others
 
 
@@ -29,15 +30,13 @@ class Offsets:
         self._open: dict[TopicPartition, dict[int, None]] = {}  # insertion order is offset order
         self._next: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
-        self.acknowledged = 0
 
     def delivered(self, partition: TopicPartition, offset: int) -> None:
         self._open.setdefault(partition, {})[offset] = None
         self._next[partition] = offset + 1
 
     def ack(self, partition: TopicPartition, offset: int) -> None:
-        if self._open.get(partition, {}).pop(offset, 0) is None:
-            self.acknowledged += 1
+        self._open.get(partition, {}).pop(offset, None)
 
     def committable(self) -> dict[TopicPartition, int]:
         """Partition -> offset of the first record that has not been acknowledged, where it moved."""
@@ -50,7 +49,6 @@ class Offsets:
 
     def committed(self, offsets: dict[TopicPartition, int]) -> None:
         self._committed.update(offsets)
-        self.acknowledged = 0
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
@@ -68,6 +66,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is u
         self._group = group
         self._offsets = Offsets()
         self._commit_at = time.monotonic() + _COMMIT_EVERY_S
+        self._committing: asyncio.Task[None] | None = None
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=config.bootstrap_servers,
             group_id=group,
@@ -84,12 +83,17 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is u
         await self._consumer.start()
 
     async def stop(self) -> None:
-        await self._commit()
-        await self._consumer.stop()
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._commit()
+        except TimeoutError:
+            log.warning("kafka: offsets not committed: no answer")
+        finally:
+            await self._consumer.stop()
 
     async def read(self) -> list[Delivery]:
-        await self._commit_if_due()
-        found = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_COMMIT_AFTER)
+        self._commit_if_due()
+        found = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_PAGE)
         return [self._delivery(record) for records in found.values() for record in records]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -105,7 +109,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is u
 
         async def ack() -> None:
             self._offsets.ack(partition, record.offset)
-            await self._commit_if_due()
+            self._commit_if_due()
 
         return Delivery(
             record.topic,
@@ -120,12 +124,25 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is u
             ),
         )
 
-    async def _commit_if_due(self) -> None:
-        if self._offsets.acknowledged >= _COMMIT_AFTER or time.monotonic() >= self._commit_at:
-            await self._commit()
+    def _commit_if_due(self) -> None:
+        """Beside the reading: a broker takes at least 5 ms for a commit, in which events would wait."""
+        if time.monotonic() < self._commit_at:
+            return
+        self._commit_at = time.monotonic() + _COMMIT_EVERY_S
+        if self._committing is not None:
+            if not self._committing.done():
+                return
+            self._committing.result()  # a bug is heard
+        # Owned by the member, which waits for it: a generator cannot hold a TaskGroup over its yields.
+        self._committing = asyncio.get_running_loop().create_task(self._commit_now())
 
     async def _commit(self) -> None:
-        self._commit_at = time.monotonic() + _COMMIT_EVERY_S
+        """Commit all that may be, after what is being committed."""
+        if self._committing is not None:
+            await self._committing
+        await self._commit_now()
+
+    async def _commit_now(self) -> None:
         offsets = self._offsets.committable()
         if not offsets or self._group is None:
             return

@@ -1,6 +1,7 @@
 """Kafka, with a real broker: killed, silent, strict about logins and sizes; no acknowledged event is lost."""
 
 import asyncio
+import itertools
 import logging
 import time
 import uuid
@@ -134,6 +135,33 @@ async def test_a_reader_goes_on_after_the_broker_was_killed(
             while numbers[-1] != 2:
                 numbers.append(number_of(decode((await anext(deliveries)).payload)))
     assert numbers in ([2], [1, 2])  # the first again, if its acknowledgement was not kept yet
+
+
+async def test_what_was_acknowledged_is_committed_while_the_reading_goes_on(
+    kafka_server: KafkaServer, topics: Topics
+) -> None:
+    """So a reader that is killed sees a second's events again, not all of them."""
+    group = topics.alerts
+    await create(kafka_server, topics.alerts)
+    admin: Any = AIOKafkaAdminClient(bootstrap_servers=kafka_server.address)
+    await admin.start()
+    try:
+        async with (
+            opened(KafkaConfig(kafka_server.address), topics) as bus,
+            aclosing(bus.subscribe([topics.alerts], group)) as deliveries,
+            asyncio.timeout(60),
+        ):
+            for number in itertools.count():
+                await bus.publish([alert("door", number)])
+                await (await anext(deliveries)).ack()
+                kept = await admin.list_consumer_group_offsets(group)
+                if any(offset.offset > 0 for offset in kept.values()):
+                    break
+                await asyncio.sleep(0.05)
+        (last,) = (await admin.list_consumer_group_offsets(group)).values()
+    finally:
+        await admin.close()
+    assert last.offset == number + 1  # what was not yet committed is when the reader leaves
 
 
 async def until_published(bus: KafkaBus, event: Event) -> None:

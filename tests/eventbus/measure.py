@@ -32,6 +32,7 @@ from tests.servers.held import held
 from tests.servers.kafka import KafkaServer
 
 CAMERAS = 50
+WARM_UP_S = 3.0
 _IDLE_S = 30.0  # the reader gives up
 
 
@@ -117,6 +118,7 @@ async def read(server: Server, events: int) -> dict[str, object]:
 
 async def write(server: Server, events: int, rate: int, kill: bool) -> dict[str, object]:
     bus = server.bus()
+    await warm_up(bus)
     handed: dict[str, float] = {}
     hand_over: list[float] = []
     acknowledged: list[float] = []
@@ -170,16 +172,25 @@ def spread(seconds: list[float]) -> dict[str, float]:
     return {f"{name}_ms": round(ranked[int(last * q)] * 1000, 3) for name, q in at.items()}
 
 
-async def warm_up(server: Server) -> None:
-    """Topics exist and connections are made before the clock runs."""
+async def create_topics(server: Server) -> None:
+    """Before the reader asks for them."""
     bus = server.bus()
-    await bus.publish([motion("warm-up", number) for number in range(2)])
+    await bus.publish([motion("warm-up", 0)])
     await bus.close()
+
+
+async def warm_up(bus: EventBus) -> None:
+    """Before the clock runs: a writer that is connected, and a server that has compiled what it runs."""
+    number = 0
+    until_s = time.monotonic() + WARM_UP_S
+    while time.monotonic() < until_s:
+        await bus.publish([motion("warm-up", number + n) for n in range(20)])
+        number += 20
 
 
 def main(kind: str, events: int, rate: int, kill: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, serving(kind, Path(folder)) as server:
-        asyncio.run(warm_up(server))
+        asyncio.run(create_topics(server))
         command = [sys.executable, "-m", __spec__.name if __spec__ else "", "read"]
         reader = subprocess.Popen(
             [*command, kind, server.address, str(events)],

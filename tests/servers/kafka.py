@@ -186,8 +186,9 @@ class KafkaServer:
     def _java(self, main: str, *arguments: str) -> list[str]:
         return [
             "java",
-            "-Xms64m",
+            "-Xms384m",
             "-Xmx512m",
+            "-Xmn256m",  # with 17 MB, 10,000 events/s stop it for 8 ms four times a second
             "-XX:TieredStopAtLevel=1",  # starts in half the time, and leaves the other core alone
             "-XX:+UseSerialGC",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
