@@ -82,12 +82,23 @@ async def test_requests_on_their_way_to_a_killed_server_fail_at_once(
     async with client_of(triton_settings(server.grpc_url, timeout=60.0)) as client:
         model = await client.describe("tiny")
         await sums(client, model, TINY, 60.0)
-        os.kill(server.pid, signal.SIGSTOP)  # now they are certain to be on their way
+        await hang(server.pid)  # now they are certain to be on their way
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(_failure(sums(client, model, TINY, 60.0))) for _ in range(8)]
             await asyncio.sleep(0.3)
             os.kill(server.pid, signal.SIGKILL)
     assert {type(task.result()) for task in asked} == {InferenceUnavailable}
+
+
+async def hang(pid: int) -> None:
+    """Stop a process, and wait until each of its threads has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    async with asyncio.timeout(RECOVERY_S):
+        while not all(  # noqa: ASYNC110 - the kernel tells nobody
+            stat.read_text().rpartition(")")[2].split()[0] == "T"
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+        ):
+            await asyncio.sleep(0.01)
 
 
 async def _failure(asking: Coroutine[None, None, int]) -> InferenceError | None:
@@ -112,7 +123,7 @@ async def test_requests_to_a_server_that_hangs_are_given_up_at_their_deadline(
     async with client_of(triton_settings(server.grpc_url)) as client:
         model = await client.describe("tiny")
         await sums(client, model, TINY, 60.0)
-        os.kill(server.pid, signal.SIGSTOP)
+        await hang(server.pid)
         try:
             began_s = time.monotonic()
             with pytest.raises(InferenceStale):
