@@ -14,9 +14,9 @@ ifneq ($(wildcard ../shared/videos/SHA256SUMS),)
 export FESS_VIDEOS_MIRROR ?= $(abspath ../shared/videos)
 endif
 
-# What the full test suite uses beyond Python: an RTSP server, a browser, Java for Kafka, libb64 for perf_analyzer.
+# What the full test suite uses beyond Python: an RTSP server, a browser, Java for Kafka, libb64 for perf_analyzer, a clock that can be set.
 DEBIAN_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-	gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium libb64-0d ffmpeg
+	gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium libb64-0d ffmpeg libfaketime
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: help setup system models export-model demo run test test-fast check format lock docs bench clean

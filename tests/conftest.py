@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.servers.redis",
     "tests.servers.kafka",
     "tests.servers.rtsp",
+    "tests.servers.host_clock",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]

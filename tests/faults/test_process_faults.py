@@ -1,115 +1,22 @@
 """`fess run` whose event bus is away and whose disk is full: it stays up, says so, and loses no event."""
 
 import asyncio
-import os
 import shutil
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from eventbus.events import Event, MotionDetectionEvent, decode
-from orchestrator.buses import make_bus
-from orchestrator.embedded.redis import EmbeddedRedis
-from orchestrator.settings import RedisSettings, Settings, TritonSettings
-from tests.e2e.running import Running, eventually, running
-from tests.servers.reading_model import numbers_in, write_reading_model
-from tests.servers.redis import StartRedis
-from tests.servers.synthetic import make_clip
-from tests.servers.triton import StartTriton
+from eventbus.events import MotionDetectionEvent
+from orchestrator.settings import Settings
+from tests.e2e.running import eventually, running
+from tests.faults.site import PATIENT, PICTURES, Bus, clip, metric, on_the_bus, outbox
+from tests.servers.reading_model import numbers_in
 
 pytestmark = pytest.mark.xdist_group("triton")
-
-PICTURES = 300
-# Every frame of a file that is read as fast as possible is inspected and reported, however slow the machine is.
-PATIENT = {
-    "FACES_ENABLED": "false",
-    "MOTION_ENABLED": "false",
-    "CAPTURE_MAX_FRAME_AGE": "60",
-    "TRITON_TIMEOUT": "60",
-}
-
-
-class Bus:
-    """A Redis that can be taken away and given back at the same address, with what it holds."""
-
-    def __init__(self, start: StartRedis, folder: Path) -> None:
-        self._start = start
-        self._folder = folder
-        self.server: EmbeddedRedis = start(folder)
-
-    def away(self) -> None:
-        os.kill(self.server.pid, signal.SIGKILL)
-
-    def back(self) -> None:
-        before = self.server.port
-        self.server = self._start(self._folder)
-        assert self.server.port == before
-
-    @property
-    def settings(self) -> RedisSettings:
-        password = SecretStr(self.server.password)
-        return RedisSettings(host=self.server.host, port=self.server.port, password=password)
-
-
-@pytest.fixture
-def bus(start_redis: StartRedis, tmp_path: Path) -> Bus:
-    return Bus(start_redis, tmp_path / "redis")
-
-
-@pytest.fixture
-def settings(start_triton: StartTriton, tmp_path: Path, bus: Bus) -> Settings:
-    server = start_triton(write_reading_model(tmp_path / "repository"))
-    return Settings(triton=TritonSettings(url=server.grpc_url), redis=bus.settings)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where `fess run` works."""
-    path = tmp_path / "site"
-    path.mkdir()
-    return path
-
-
-def clip(folder: Path, **fields: object) -> dict[str, object]:
-    path = make_clip(folder / "clip.mp4", pictures=PICTURES, first=1)
-    return {"url": str(path), "fps": 25.0, **fields}
-
-
-def metric(fess: Running, name: str) -> float:
-    """The sum of a metric's samples."""
-    lines = fess.get("/metrics")[1].decode().splitlines()
-    return sum(
-        float(line.rsplit(" ", 1)[1])
-        for line in lines
-        if line.startswith((f"{name}{{", f"{name} "))
-    )
-
-
-def outbox(fess: Running) -> dict[str, object]:
-    """What health says of the outbox."""
-    found: dict[str, object] = fess.json("/health").get("components", {}).get("outbox", {})
-    return found
-
-
-async def on_the_bus(settings: Settings) -> list[Event]:
-    """Everything that was ever published, repeats included."""
-    bus = make_bus(settings)
-    found: list[Event] = []
-    try:
-        async with aclosing(bus.subscribe(bus.topics.all, "test")) as deliveries:
-            while True:
-                async with asyncio.timeout(3):
-                    found.append(decode((await anext(deliveries)).payload))
-    except TimeoutError:
-        return found
-    finally:
-        await bus.close()
 
 
 def test_events_of_a_run_that_ends_while_the_bus_is_away_are_delivered_by_the_next(
