@@ -1,22 +1,27 @@
 """`fess run` whose event bus is away and whose disk is full: it stays up, says so, and loses no event."""
 
 import asyncio
+import os
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from eventbus.events import MotionDetectionEvent
 from orchestrator.settings import Settings
-from tests.e2e.running import eventually, running
+from tests.e2e.running import Running, eventually, running
 from tests.faults.site import PATIENT, PICTURES, Bus, clip, metric, on_the_bus, outbox
 from tests.servers.reading_model import numbers_in
 
 pytestmark = pytest.mark.xdist_group("triton")
+
+AWAY_S = float(os.environ.get("FESS_FAULT_AWAY_S", "0"))
 
 
 def test_events_of_a_run_that_ends_while_the_bus_is_away_are_delivered_by_the_next(
@@ -113,3 +118,38 @@ def test_where_the_outbox_can_never_be_the_process_stays_up_and_events_go_to_the
         assert eventually(lambda: fess.json("/health").get("status") == "degraded"), fess.log
         assert eventually(lambda: metric(fess, "fess_kafka_events_sent_total") > 10), fess.log
         assert fess.stop() == 0, fess.log
+
+
+@pytest.mark.skipif(not AWAY_S, reason="takes minutes: set FESS_FAULT_AWAY_S=300")
+def test_a_bus_that_is_away_for_minutes_gets_every_event_in_order_and_inspection_never_stops(
+    settings: Settings, bus: Bus, folder: Path
+) -> None:
+    """Fault 15 at full length; the bounds of the outbox are tried with small ones in tests/eventbus."""
+    cameras = {"door": clip(folder, loop=True)}
+    with running(folder, settings, cameras, **PATIENT) as fess:
+        assert eventually(lambda: fess.sees("door", frames=25)), fess.log
+        process = psutil.Process(fess.process.pid)
+        bus.away()
+        before_bytes, decoded, inspected = process.memory_info().rss, *frames_of(fess)
+        time.sleep(AWAY_S)
+        decoded_away, inspected_away = frames_of(fess)
+        grown_bytes = process.memory_info().rss - before_bytes
+        assert metric(fess, "fess_outbox_events") > 0
+        bus.back()
+        assert eventually(lambda: metric(fess, "fess_outbox_events") < 25, 120), fess.log
+        assert metric(fess, "fess_events_dropped_total") == 0
+        assert fess.stop() == 0, fess.log
+    assert inspected_away - inspected >= 0.95 * (decoded_away - decoded) - 2
+    assert grown_bytes < 50e6
+    motion = [
+        one for one in asyncio.run(on_the_bus(settings)) if isinstance(one, MotionDetectionEvent)
+    ]
+    first_seen = list(dict.fromkeys(one.frame_number for one in motion))
+    assert first_seen == sorted(first_seen)
+    assert len(first_seen) >= inspected_away
+
+
+def frames_of(fess: Running) -> tuple[int, int]:
+    """Decoded, inspected."""
+    coverage = fess.cameras()["door"]["coverage"]
+    return coverage["decoded"], coverage["inspected"]
