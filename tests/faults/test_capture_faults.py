@@ -2,10 +2,9 @@
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ from orchestrator.errors import CameraError, CameraUnreachable
 from orchestrator.frame import Frame
 from orchestrator.settings import CaptureSettings
 from tests.capture.viewing import Viewing, numbers, view
+from tests.faults.vitals import unharmed
 from tests.servers.faulty_proxy import FaultyProxy
 from tests.servers.rtsp import RtspServer
 from tests.servers.synthetic import draw, make_clip
@@ -69,15 +69,6 @@ async def come_true(reached: Callable[[], bool], limit_s: float) -> None:
             if reached():
                 return
             await asyncio.sleep(0.01)
-
-
-def decode_threads() -> int:
-    return sum(thread.name.startswith("decode:") for thread in threading.enumerate())
-
-
-async def gone(threads: int) -> None:
-    """Wait until no more than so many decode threads are left."""
-    await come_true(lambda: decode_threads() <= threads, 10)
 
 
 # 1. A TCP reset in the middle of a group of pictures
@@ -183,8 +174,8 @@ async def test_a_silent_camera_is_given_up_in_time_and_leaves_no_thread(
     if scheme == "http":
         method = "GET"
     settings = CaptureSettings(connect_timeout=0.4, read_timeout=0.4)
-    before, longest_s = decode_threads(), 0.0
-    async with silent_from(method) as port:
+    longest_s = 0.0
+    async with unharmed(), silent_from(method) as port:
         for _ in range(20 if method == "SETUP" else 3):
             watched = view(f"{scheme}://127.0.0.1:{port}/door", settings)
             began_s = time.monotonic()
@@ -192,16 +183,14 @@ async def test_a_silent_camera_is_given_up_in_time_and_leaves_no_thread(
                 await watched.collect(1)
             longest_s = max(longest_s, time.monotonic() - began_s)
             assert watched.pending == 0
-        await gone(before)
     # The limit is timeout + 1 s; what is waited for a blocked thread comes after the failure is known.
     assert longest_s < 2 * 0.4 + SLACK_S + GRACE_S + 0.5
 
 
 async def test_an_address_that_does_not_even_accept_is_given_up_in_time() -> None:
     """The queue of connections is full, so that the kernel answers nothing."""
-    before = decode_threads()
     settings = CaptureSettings(connect_timeout=0.4, read_timeout=0.4)
-    with ExitStack() as sockets:
+    async with unharmed(), AsyncExitStack() as sockets:
         listener = sockets.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -214,7 +203,6 @@ async def test_an_address_that_does_not_even_accept_is_given_up_in_time() -> Non
         with pytest.raises(CameraUnreachable):
             await view(f"rtsp://127.0.0.1:{port}/door", settings).collect(1)
         assert time.monotonic() - began_s < 0.4 + 1.0 + GRACE_S
-        await gone(before)
 
 
 # 7. Many cameras come back at once
@@ -265,8 +253,11 @@ async def test_fifty_cameras_that_are_lost_together_come_back_eight_at_a_time(
     server = rtsp_server({"door": clip})
     counted, opening = Counted(), asyncio.Semaphore(8)
     settings = CaptureSettings(connect_timeout=10, read_timeout=10)
-    before = decode_threads()
-    async with FaultyProxy(server.port) as proxy, asyncio.TaskGroup() as tasks:
+    async with (
+        unharmed() as vitals,
+        FaultyProxy(server.port) as proxy,
+        asyncio.TaskGroup() as tasks,
+    ):
         url = f"rtsp://127.0.0.1:{proxy.port}/door"
         watches = []
         for number in range(50):
@@ -275,6 +266,7 @@ async def test_fifty_cameras_that_are_lost_together_come_back_eight_at_a_time(
         running = [tasks.create_task(each.run()) for each in watches]
         first = watches[0]
         await first.until(lambda: all(CameraState.ONLINE in w.states for w in watches), 60)
+        vitals.beginning_here()
         await proxy.refuse()
         await first.until(lambda: all(CameraState.OFFLINE in w.states for w in watches), 60)
         await proxy.listen()
@@ -286,4 +278,3 @@ async def test_fifty_cameras_that_are_lost_together_come_back_eight_at_a_time(
     for each in watches:
         assert each.states == [CameraState.ONLINE, CameraState.OFFLINE, CameraState.ONLINE]
         assert each.viewing.pending == 0
-    await gone(before)

@@ -21,7 +21,6 @@ from pydantic import SecretStr
 from orchestrator.camera import Camera
 from orchestrator.ledger import Coverage, Skip
 from orchestrator.settings import CaptureSettings
-from tests.faults.vitals import unharmed
 from tests.faults.watching import (
     NumberedCamera,
     Watching,
@@ -174,12 +173,10 @@ async def test_the_neighbours_of_a_bad_camera_are_inspected_as_promised(
     async with impostor() as server, prepare(tmp_path, request) as case:
         server.decide = partial(answer, case)
         bad = Camera(camera_id=BAD, url=SecretStr(case.url), fps=FPS, loop=is_file(case.url))
-        async with (
-            unharmed() as vitals,
-            watching(impatient(server.url), [*neighbours, NumberedCamera(bad, ELSEWHERE)]) as seen,
-        ):
+        everyone = [*neighbours, NumberedCamera(bad, ELSEWHERE)]
+        async with watching(impatient(server.url), everyone) as seen:
             await seen.until(lambda: all(seen.inspected(f"camera{n}") > 5 for n in (0, 1)))
-            vitals.beginning_here()
+            seen.vitals.beginning_here()
             before = seen.coverage
             await during(case, seen, before)
             coverage = seen.coverage

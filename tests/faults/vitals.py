@@ -20,7 +20,7 @@ class Vitals:
 
     rss_bytes: int
     threads: frozenset[str]
-    children: frozenset[int]
+    processes: int
     unheard: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -29,8 +29,8 @@ class Vitals:
         process = psutil.Process()
         # Threads of a pool stay for the next one who needs them; those of cameras must not.
         cameras = [thread.name for thread in threading.enumerate() if ":" in thread.name]
-        children = [child.pid for child in process.children(recursive=True)]
-        return cls(process.memory_info().rss, frozenset(cameras), frozenset(children))
+        children = process.children(recursive=True)
+        return cls(process.memory_info().rss, frozenset(cameras), len(children))
 
     def beginning_here(self) -> None:
         """What was needed to get going is no growth."""
@@ -53,7 +53,7 @@ async def unharmed() -> AsyncIterator[Vitals]:
     finally:
         loop.set_exception_handler(None)
     assert after.threads <= before.threads
-    assert after.children <= before.children
+    assert after.processes <= before.processes
     assert after.rss_bytes - before.rss_bytes < GROWTH_BYTES
     assert before.unheard == []
 
@@ -62,7 +62,9 @@ async def _settled(before: Vitals) -> Vitals:
     """What a blocked read has left behind goes once its own limit has passed."""
     deadline_s = asyncio.get_running_loop().time() + _SETTLES_S
     after = Vitals.now()
-    while not after.threads <= before.threads and asyncio.get_running_loop().time() < deadline_s:
+    while asyncio.get_running_loop().time() < deadline_s and not (
+        after.threads <= before.threads and after.processes <= before.processes
+    ):
         await asyncio.sleep(0.1)
         after = Vitals.now()
     return after

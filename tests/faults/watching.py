@@ -26,6 +26,7 @@ from orchestrator.settings import (
     TritonSettings,
 )
 from orchestrator.watch import CameraWatch
+from tests.faults.vitals import Vitals, unharmed
 from tests.servers.reading_model import numbers_in
 from tests.servers.synthetic import make_clip
 
@@ -76,6 +77,7 @@ class Watching:
     process: Process
     cameras: Sequence[NumberedCamera]
     lines: list[bytes] = field(default_factory=list)
+    vitals: Vitals = field(default_factory=Vitals.now)
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -159,7 +161,10 @@ class Accounts(Board):
 async def watching(
     settings: Settings, cameras: Sequence[NumberedCamera]
 ) -> AsyncIterator[Watching]:
-    """Watch the cameras as `fess run` does; once they are stopped, every frame must be accounted for."""
+    """Watch the cameras as `fess run` does.
+
+    Once they are stopped, every frame must be accounted for, and the process be as it was before.
+    """
     registry, board = CollectorRegistry(), Accounts()
     process = Process(settings, registry, Metrics(registry), board)
     client = make_triton_client(settings, process.metrics)
@@ -171,13 +176,14 @@ async def watching(
         watch = CameraWatch(settings, models, None, sink, board=board, metrics=process.metrics)
         await Fleet(watch.follow, metrics=process.metrics).run(_once(cameras))
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            fleet = tasks.create_task(run())
-            yield seen
-            fleet.cancel()
-    finally:
-        await client.close()
+    async with unharmed() as seen.vitals:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                fleet = tasks.create_task(run())
+                yield seen
+                fleet.cancel()
+        finally:
+            await client.close()
     assert len(board.ledgers_seen) == len(cameras), "a camera was opened anew, or never"
     assert [ledger.coverage().pending for ledger in board.ledgers_seen] == [0] * len(cameras)
 
