@@ -116,6 +116,19 @@ async def test_an_onlooker_is_given_everything_each_time_and_takes_nothing_from_
         assert [number_of(decode(one.payload)) for one in found] == [0, 1, 2]
 
 
+async def test_a_reader_that_is_stuck_holds_up_neither_the_writer_nor_another_group(
+    bus: EventBus,
+) -> None:
+    await bus.publish([alert("door", 0)])
+    async with aclosing(bus.subscribe([bus.topics.alerts], "stuck")) as stuck:
+        async with asyncio.timeout(30):
+            await anext(stuck)  # and it never asks for the next
+        for start in range(1, 1001, 100):
+            await bus.publish([alert("door", number) for number in range(start, start + 100)])
+        found = await received(bus, (bus.topics.alerts,), 1001, group="brisk")
+    assert [number_of(decode(one.payload)) for one in found] == list(range(1001))
+
+
 @pytest.mark.parametrize("group", ["readers", None])
 async def test_a_reader_hears_of_an_event_that_comes_while_it_waits(
     bus: EventBus, group: str | None

@@ -120,6 +120,7 @@ def test_where_the_outbox_can_never_be_the_process_stays_up_and_events_go_to_the
         assert fess.stop() == 0, fess.log
 
 
+@pytest.mark.timeout(AWAY_S + 300)
 @pytest.mark.skipif(not AWAY_S, reason="takes minutes: set FESS_FAULT_AWAY_S=300")
 def test_a_bus_that_is_away_for_minutes_gets_every_event_in_order_and_inspection_never_stops(
     settings: Settings, bus: Bus, folder: Path
