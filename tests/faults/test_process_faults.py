@@ -126,7 +126,7 @@ def test_a_bus_that_is_away_for_minutes_gets_every_event_in_order_and_inspection
     settings: Settings, bus: Bus, folder: Path
 ) -> None:
     """Fault 15 at full length; the bounds of the outbox are tried with small ones in tests/eventbus."""
-    cameras = {"door": clip(folder, loop=True)}
+    cameras = {"door": clip(folder, loop=True, fps=5.0)}
     with running(folder, settings, cameras, **PATIENT) as fess:
         assert eventually(lambda: fess.sees("door", frames=25)), fess.log
         process = psutil.Process(fess.process.pid)
@@ -140,7 +140,8 @@ def test_a_bus_that_is_away_for_minutes_gets_every_event_in_order_and_inspection
         assert eventually(lambda: metric(fess, "fess_outbox_events") < 25, 120), fess.log
         assert metric(fess, "fess_events_dropped_total") == 0
         assert fess.stop() == 0, fess.log
-    assert inspected_away - inspected >= 0.95 * (decoded_away - decoded) - 2
+    promised = (decoded_away - decoded) * 5 / 25
+    assert inspected_away - inspected >= 0.95 * promised - 2
     assert grown_bytes < 50e6
     motion = [
         one for one in asyncio.run(on_the_bus(settings)) if isinstance(one, MotionDetectionEvent)
