@@ -9,7 +9,9 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,7 @@ async def test_the_neighbours_of_a_bad_camera_are_inspected_as_promised(
     prepare: Prepare, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     neighbours = numbered_cameras(tmp_path, 2, fps=FPS)
+    began = datetime.now(UTC)
     async with impostor() as server, prepare(tmp_path, request) as case:
         server.decide = partial(answer, case)
         bad = Camera(camera_id=BAD, url=SecretStr(case.url), fps=FPS, loop=is_file(case.url))
@@ -184,6 +187,9 @@ async def test_the_neighbours_of_a_bad_camera_are_inspected_as_promised(
         name = one.camera.camera_id
         assert_as_promised(coverage[name], before[name])
     boxes_lie_in_their_frames(seen)
+    assert all(began <= event.timestamp <= datetime.now(UTC) for event in seen.motion)
+    told = [event.status for event in seen.statuses_told if event.camera_id == BAD]
+    assert all(a != b for a, b in pairwise(told))  # each change once
     assert seen.misplaced(BAD) == []
 
 

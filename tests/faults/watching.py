@@ -97,11 +97,14 @@ class Watching:
         return [event for event in events if isinstance(event, MotionDetectionEvent)]
 
     @property
+    def statuses_told(self) -> list[SystemStatusEvent]:
+        events = [decode(line) for line in self.lines]
+        return [event for event in events if isinstance(event, SystemStatusEvent)]
+
+    @property
     def lost(self) -> list[SystemStatusEvent]:
         """What was told of cameras that are not watched any more."""
-        events = [decode(line) for line in self.lines]
-        statuses = [event for event in events if isinstance(event, SystemStatusEvent)]
-        return [event for event in statuses if event.status != CameraState.ONLINE]
+        return [event for event in self.statuses_told if event.status != CameraState.ONLINE]
 
     @property
     def breaker_is_open(self) -> bool:

@@ -44,7 +44,7 @@ async def measure(bench: Bench) -> Outcome:
         f"Event bus: a process hands motion events to the outbox, another reads them; at {STEADY_PER_S} a second (what "
         f"a hundred cameras report) for the latencies, and at {BAR_PER_S} a second for what is sustained. "
         "Acknowledged: from the hand-over to the bus's acknowledgement. End to end: to the decoded event in the "
-        "reader. Both processes and the server share the cores.",
+        "reader. Both processes and the server share the cores, and are warm before the clock runs.",
     ]
     for bus in ("redis", "kafka"):
         try:
