@@ -17,6 +17,7 @@ from tests.performance.machine import ROOT, Machine
 from tests.performance.outcome import Lacking, Outcome
 from tests.performance.usage import Surroundings
 
+PARTS = ("infer", "wire", "e2e")  # of the section `serving`
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
@@ -40,8 +41,12 @@ def main(
     seconds: Annotated[
         float | None, typer.Option(min=1, help="How long the section `cameras` measures.")
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="Parts of the section `serving`: infer, wire, e2e.")
+    ] = "",
     write: Annotated[
-        bool | None, typer.Option(help="Write docs/benchmarks.md; by default unless --quick.")
+        bool | None,
+        typer.Option(help="Write docs/benchmarks.md; by default unless --quick or --only."),
     ] = None,
 ) -> None:
     """Measure, print tables, keep them as JSON in .fess/bench, and write them into docs/benchmarks.md.
@@ -53,7 +58,11 @@ def main(
     console = Console(width=max(Console().width, 140))
     folder = ROOT / ".fess" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(quick, folder, console, cameras, seconds)
+    parts = tuple(filter(None, only.split(",")))
+    if set(parts) - set(PARTS):
+        raise typer.BadParameter(f"--only knows {', '.join(PARTS)}")
+    bench = Bench(quick, folder, console, cameras, seconds, parts)
+    whole = not quick and not parts
     command = " ".join(["python -m tests.performance", *sys.argv[1:]])
     failed = False
     for name in sections or list(Name):
@@ -61,10 +70,10 @@ def main(
         failed = failed or outcome is None
         if outcome is not None and outcome.figures:
             machine = Machine.here()
-            results = folder / "quick" if quick else folder
+            results = folder if whole else folder / "quick"
             results.mkdir(exist_ok=True)
             document.save(results, name, outcome, machine, command)
-            if write or (write is None and not quick):
+            if write or (write is None and whole):
                 document.write(DOCUMENT, name, outcome, machine, command)
     sys.exit(failed)
 

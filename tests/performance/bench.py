@@ -26,13 +26,21 @@ MODELS = ROOT / "model_repository"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """folder: .fess/bench, for results and for what is worth keeping between runs."""
+    """What was asked for.
+
+    folder  .fess/bench, for results and for what is worth keeping between runs
+    only    parts of a section; empty for all
+    """
 
     quick: bool
     folder: Path
     console: Console
     cameras: int = 10
     seconds: float | None = None
+    only: tuple[str, ...] = ()
+
+    def wants(self, part: str) -> bool:
+        return not self.only or part in self.only
 
     def choose(self, full: int, quick: int) -> int:
         return quick if self.quick else full

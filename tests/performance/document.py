@@ -1,4 +1,4 @@
-"""Writes results as JSON, and as tables between the markers of docs/benchmarks.md."""
+"""Writes results as JSON, and as tables and charts between the markers of docs/benchmarks.md."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from rich.table import Table
 from tests.performance.machine import Machine
 from tests.performance.outcome import Breakdown, Figure, Outcome, figure_text
 
+IMAGES = "img"
 COLUMNS = ("what", "figure", "spread", "bar", "verdict")
 
 
@@ -47,6 +48,10 @@ def write(path: Path, section: str, outcome: Outcome, machine: Machine, command:
     if begin not in text or end not in text:
         raise ValueError(f"{path} has no markers for {section}: {begin} … {end}")
     body = markdown(outcome, machine, command)
+    for name, chart in outcome.charts.items():
+        picture = path.parent / IMAGES / f"{name}.svg"
+        picture.parent.mkdir(exist_ok=True)
+        picture.write_text(chart.svg(), encoding="utf-8")
     pattern = re.escape(begin) + ".*?" + re.escape(end)
     path.write_text(
         re.sub(pattern, lambda _: f"{begin}\n{body}\n{end}", text, flags=re.S), encoding="utf-8"
@@ -57,6 +62,7 @@ def markdown(outcome: Outcome, machine: Machine, command: str) -> str:
     parts = [
         f"{machine.date}, commit {machine.commit}, `{command}`, on {machine.words()}.",
         _table(COLUMNS, tuple(_cells(figure) for figure in outcome.figures)),
+        *(f"![{chart.title}]({IMAGES}/{name}.svg)" for name, chart in outcome.charts.items()),
         *(_breakdown(each) for each in outcome.breakdowns),
         "\n".join(f"- {note}" for note in outcome.notes),
     ]

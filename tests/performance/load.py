@@ -1,43 +1,133 @@
-"""Keeps requests on their way through the orchestrator's own Triton client, until it is ended by a signal.
+"""Sends requests through the orchestrator's own Triton client, until it is ended by a signal.
 
-python -m tests.performance.load URL MODEL CONCURRENCY TENSOR.npy
+Each second it prints one line of JSON: how many answers came, and how long they took.
 """
 
 import asyncio
+import itertools
+import json
+import random
 import sys
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from orchestrator.app import make_triton_client
-from orchestrator.inference.object_detector import OUTPUTS
-from orchestrator.inference.triton import ServedModel, TritonClient
+from orchestrator.errors import InferenceStale
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings, TritonSettings
+from tests.performance.statistic import percentile
+from tests.performance.traffic import Traffic
 
 PATIENCE_S = 5.0
+# An open loop does not wait for answers: its bound is there for a server that hangs.
+OPEN_LIMIT = 4096
+
+Ask = Callable[[], Awaitable[None]]
 
 
-async def main(url: str, name: str, concurrency: int, file: Path) -> None:
-    settings = Settings(triton=TritonSettings(url=url))
-    client = make_triton_client(settings, Metrics(CollectorRegistry()))
-    model = await client.describe(name)
-    tensor = np.load(file)[None]
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(concurrency):
-            tasks.create_task(_ask(client, model, tensor))
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one process is told, as JSON. frames: a .npy file, uint8 (n, ...), sent in turn."""
+
+    url: str
+    model: str
+    frames: str
+    traffic: Traffic
+
+    @classmethod
+    def read(cls, text: str) -> "Order":
+        given = json.loads(text)
+        return cls(**{**given, "traffic": Traffic(**given["traffic"])})
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
 
 
-async def _ask(
-    client: TritonClient,
-    model: ServedModel,
-    tensor: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
-) -> None:
-    while True:
-        await client.infer(model, tensor, OUTPUTS, deadline_s=time.monotonic() + PATIENCE_S)
+class Load:
+    def __init__(self) -> None:
+        self._took_s: list[float] = []
+
+    async def run(self, order: Order) -> None:
+        settings = Settings(triton=triton_settings(order))
+        client = make_triton_client(settings, Metrics(CollectorRegistry()))
+        model = await client.describe(order.model)
+        outputs = tuple(each.name for each in model.outputs)
+        frames = [frame[None] for frame in cast(NDArray[np.uint8], np.load(Path(order.frames)))]
+        turns = itertools.cycle(frames)
+
+        async def ask() -> None:
+            await client.infer(
+                model, next(turns), outputs, deadline_s=time.monotonic() + PATIENCE_S
+            )
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tell())
+            if order.traffic.rate is not None:
+                tasks.create_task(self._open(ask, order.traffic, tasks))
+            for _ in range(order.traffic.concurrency or 0):
+                tasks.create_task(self._closed(ask))
+
+    async def _closed(self, ask: Ask) -> None:
+        while True:
+            await self._timed(ask, time.monotonic())
+
+    async def _open(self, ask: Ask, traffic: Traffic, tasks: asyncio.TaskGroup) -> None:
+        """Begin each request when it is due; a loop that is late begins at once whatever is due by then."""
+        rate, draw = traffic.rate or 0.0, random.Random()
+        due_s = time.monotonic()
+        while True:
+            due_s += draw.expovariate(rate) if traffic.arrivals == "poisson" else 1 / rate
+            left_s = due_s - time.monotonic()
+            if left_s > 0:
+                await asyncio.sleep(left_s)
+            tasks.create_task(self._timed(ask, due_s))
+
+    async def _timed(self, ask: Ask, begun_s: float) -> None:
+        try:
+            await ask()
+        except InferenceStale:
+            return  # Triton's own counters have it among the failed
+        self._took_s.append(time.monotonic() - begun_s)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            took_s, self._took_s = self._took_s, []
+            line = {"answers": len(took_s), "p99_ms": percentile(took_s, 0.99) * 1000}
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+
+
+def own_windows_p99_ms(logs: Sequence[Path]) -> list[float]:
+    """Of each second, what the slowest of our processes saw of it."""
+    seen = [[json.loads(line)["p99_ms"] for line in log.read_text().splitlines()] for log in logs]
+    return [max(second) for second in zip(*seen, strict=False)]
+
+
+def lacks_shared_memory() -> str | None:
+    """Why our client cannot send by shared memory; None where it can."""
+    if "shared_memory" in TritonSettings.model_fields:
+        return None
+    return "the client has no setting TRITON_SHARED_MEMORY"
+
+
+def triton_settings(order: Order) -> TritonSettings:
+    chosen: dict[str, object] = {
+        "url": order.url,
+        "timeout": PATIENCE_S,
+        "max_in_flight": order.traffic.concurrency or OPEN_LIMIT,
+    }
+    if lacks_shared_memory() is None:
+        chosen["shared_memory"] = order.traffic.shared_memory
+    return TritonSettings.model_validate(chosen)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])))
+    asyncio.run(Load().run(Order.read(sys.argv[1])))

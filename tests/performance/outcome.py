@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from orchestrator.tuning.chart import Forest, Scatter
+
 
 class Lacking(Exception):
     """The machine lacks what a section, or a part of it, needs; the message says what, and the mend."""
@@ -39,12 +41,13 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """notes: what was measured and how, what else ran, what was left out and why."""
+    """notes: what was measured and how, what else ran, what was left out and why. charts: by file name."""
 
     title: str
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
     breakdowns: tuple[Breakdown, ...] = field(default=())
+    charts: dict[str, Forest | Scatter] = field(default_factory=dict)
 
 
 def below(what: str, value: float, unit: str, bar: float, spread: str = "") -> Figure:

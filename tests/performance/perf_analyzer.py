@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 from tests.performance.bench import Bench
 from tests.performance.machine import ROOT
 from tests.performance.outcome import Lacking
+from tests.performance.traffic import Traffic
 
 FOLDER = ROOT / ".tools" / "perf"
 LOCK = ROOT / "requirements" / "perf.txt"
-FOREVER_MS = 600_000  # it is ended once enough was counted
+WINDOW_MS = 1000
+# It never finds such measurements stable, and goes on until it is ended: once enough was counted.
+FOREVER = ("--stability-percentage", "0.001", "--max-trials", "1000000")
+WINDOW = re.compile(r"Pass \[\d+\] throughput: \S+ infer/sec\. p99 latency: (\d+) usec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +60,20 @@ class PerfAnalyzer:
 
     @contextmanager
     def loading(
-        self, url: str, model: str, data: Path, concurrency: int, log: Path
+        self, url: str, model: str, data: Path, traffic: Traffic, log: Path
     ) -> Iterator[int]:
-        """Keep so many requests on their way, over gRPC; yields its pid."""
+        """Send such traffic over gRPC; yields its pid."""
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [
                     self.binary,
                     *("-m", model, "-u", url, "-i", "grpc"),
                     *("--input-data", str(data)),
-                    *("--concurrency-range", str(concurrency)),
-                    *("--measurement-interval", str(FOREVER_MS)),
+                    *_shape(traffic),
+                    *("--shared-memory", "system" if traffic.shared_memory else "none"),
+                    # Each second it says what it saw of it.
+                    *("-v", "--percentile", "99", "--measurement-interval", str(WINDOW_MS)),
+                    *FOREVER,
                 ],
                 env=self.environment,
                 stdout=output,
@@ -82,10 +90,23 @@ class PerfAnalyzer:
             process.wait()
 
 
-def write_input(path: Path, name: str, tensor: NDArray[np.uint8]) -> Path:
-    """What it is to send: the same bytes in each request."""
-    content = base64.b64encode(tensor.tobytes()).decode()
-    path.write_text(json.dumps({"data": [{name: {"b64": content}}]}), encoding="utf-8")
+def _shape(traffic: Traffic) -> tuple[str, ...]:
+    if traffic.concurrency is not None:
+        return ("--concurrency-range", str(traffic.concurrency))
+    # Asynchronous: by default it is four threads, each of which waits for its answer, and no open loop.
+    rate = ("--request-rate-range", f"{traffic.rate:g}", "--request-distribution", traffic.arrivals)
+    return (*rate, "--async")
+
+
+def windows_p99_ms(log: Path) -> list[float]:
+    """Of each second, what it saw."""
+    return [int(usec) / 1000 for usec in WINDOW.findall(log.read_text(errors="replace"))]
+
+
+def write_input(path: Path, name: str, frames: NDArray[np.uint8]) -> Path:
+    """What it is to send, in turn: the frames (n, ...), each as one request."""
+    steps = [{name: {"b64": base64.b64encode(frame.tobytes()).decode()}} for frame in frames]
+    path.write_text(json.dumps({"data": steps}), encoding="utf-8")
     return path
 
 

@@ -4,86 +4,80 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import av
 import numpy as np
 
-from orchestrator.inference.letterbox import letterbox
-from orchestrator.picture import ArrayPicture
+from export.frames import gather
+from orchestrator.embedded.triton import EmbeddedTriton
+from orchestrator.tuning.chart import Forest, Point, Ratio, Scatter, Series
 from tests.e2e.running import running
-from tests.performance.bench import Bench, Servers, folder_of_one_run, servers
+from tests.performance.bench import MODELS, Bench, Servers, folder_of_one_run, servers
 from tests.performance.exposition import Samples, samples, total
+from tests.performance.load import Order, lacks_shared_memory, own_windows_p99_ms
 from tests.performance.machine import ROOT
-from tests.performance.outcome import Breakdown, Figure, Outcome, at_least
-from tests.performance.perf_analyzer import PerfAnalyzer, write_input
+from tests.performance.outcome import Breakdown, Outcome
+from tests.performance.perf_analyzer import PerfAnalyzer, windows_p99_ms, write_input
 from tests.performance.scene import PRODUCTION, people_clip
-from tests.performance.statistic import geometric_mean
-from tests.performance.throughput import Throughput, throughput
-from tests.performance.usage import pin
+from tests.performance.side_by_side import HEADER, Arena, AtWork, Comparison, Load, Measured, apart
+from tests.performance.traffic import Arrivals, Traffic
+from tests.performance.wire_model import NAME as WIRE
+from tests.performance.wire_model import write_wire
 
 MODEL, INPUT, SIZE = "object_detector", "images", 320
+FRAMES = 16
 CONCURRENCIES = (1, 2, 4, 8)
+MOST = CONCURRENCIES[-1]
 FILES = 8
-RAMP_S = 1.0
-# A pair whose batches differ by more compares two ways of batching, not two clients.
-BATCH_TOLERANCE = 0.10
+# Of what the closed loop reaches: busy, but without a queue that grows.
+OPEN_SHARE = 0.6
+ARRIVALS: tuple[Arrivals, ...] = ("constant", "poisson")
+INFER_BAR, WIRE_BAR, E2E_BAR = 0.95, 0.90, 0.90
+# Of a frame's CPU on shared cores, Triton's share from which on a pipeline counts as inference-bound.
+BOUND = 0.9
 MODULE = "tests.performance.load"
-
-Load = Callable[[], AbstractContextManager[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One measurement of each, one right after the other."""
-
-    ours: Throughput
-    theirs: Throughput
-
-    @property
-    def ratio(self) -> float:
-        return self.ours.per_s / self.theirs.per_s
-
-    @property
-    def void(self) -> bool:
-        return abs(self.ours.batch / self.theirs.batch - 1.0) > BATCH_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """The server under load, and what it is sent."""
+    """What is sent, and by whom. clip: what the pipeline decodes. frames, data: the same pixels for either client."""
 
     bench: Bench
     folder: Path
-    beside: Servers
     tool: PerfAnalyzer
     clip: Path
-    tensor: Path
+    frames: Path
     data: Path
     witnessed: list[Samples] = field(default_factory=list)
 
-    def ours(self, concurrency: int) -> Load:
-        return lambda: _client(self.beside.triton.grpc_url, concurrency, self.tensor)
+    def ours(self, url: str, model: str, traffic: Traffic) -> Load:
+        return lambda: _clients(self.folder, url, model, self.frames, traffic)
 
-    def theirs(self, concurrency: int) -> Load:
-        return lambda: self.tool.loading(
-            self.beside.triton.grpc_url, MODEL, self.data, concurrency, self.folder / "perf.log"
-        )
-
-    def files(self) -> Load:
-        return self._watching
+    def theirs(self, url: str, model: str, traffic: Traffic) -> Load:
+        return lambda: self._perf_analyzer(url, model, traffic)
 
     @contextmanager
-    def _watching(self) -> Iterator[int]:
+    def _perf_analyzer(self, url: str, model: str, traffic: Traffic) -> Iterator[AtWork]:
+        log = self.folder / "perf.log"
+        with self.tool.loading(url, model, self.data, traffic, log) as pid:
+            yield AtWork((pid,), lambda: windows_p99_ms(log))
+
+    def pipeline(self, beside: Servers) -> Load:
+        return lambda: self._watching(beside)
+
+    @contextmanager
+    def _watching(self, beside: Servers) -> Iterator[AtWork]:
         clip = {"url": str(self.clip), "pace": "fast", "loop": True, "fps": 50.0}
         cameras: dict[str, dict[str, object]] = {f"file-{n}": clip for n in range(FILES)}
         variables = {**PRODUCTION, "FACES_ENABLED": "false"}
-        with running(self.folder, self.beside.settings, cameras, **variables) as fess:
+        if lacks_shared_memory() is None:
+            variables["TRITON_SHARED_MEMORY"] = "false"  # the same transport on both sides
+        with running(self.folder, beside.settings, cameras, **variables) as fess:
             try:
-                yield fess.process.pid
+                yield AtWork((fess.process.pid,), lambda: [])
             except TimeoutError as late:
                 raise TimeoutError(f"{late}; fess said: {fess.log[-1500:]}") from late
             self.witnessed.append(samples(fess.get("/metrics")[1].decode()))
@@ -102,138 +96,203 @@ class Rig:
             f"(a frame without people has none), {dropped:.0f} dropped; at most {waiting:.0f} waited at an end."
         )
 
-    async def pairs(self, ours: Load, theirs: Load, core: int | None = None) -> list[Pair]:
-        """A-B-B-A: what drifts meanwhile weighs on both alike. core: the only one the loads may use."""
-        found = []
-        for number in range(self.bench.choose(6, 1)):
-            order = (ours, theirs) if number % 2 == 0 else (theirs, ours)
-            measured = {load: await self._measure(load, core) for load in order}
-            found.append(Pair(measured[ours], measured[theirs]))
-        return found
 
-    async def _measure(self, load: Load, core: int | None) -> Throughput:
-        with load() as pid:
-            if core is not None:
-                pin(pid, core)
-            return await throughput(
-                self.beside.triton.http_url, MODEL, RAMP_S, float(self.bench.choose(4, 3))
-            )
+@dataclass(slots=True)
+class Found:
+    """What the parts brought."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    closed: dict[int, Comparison] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 async def measure(bench: Bench) -> Outcome:
     tool = await asyncio.to_thread(PerfAnalyzer.find, bench)
     with folder_of_one_run() as folder:
         clip = await asyncio.to_thread(people_clip, bench)
-        tensor = picture(clip, folder / "tensor.npy")
-        data = write_input(folder / "input.json", INPUT, np.load(tensor))
-        async with servers(folder) as beside:
-            return await _compare(Rig(bench, folder, beside, tool, clip, tensor, data))
+        frames = await asyncio.to_thread(gather, [clip], FRAMES, SIZE)
+        np.save(folder / "frames.npy", frames)
+        data = write_input(folder / "input.json", INPUT, frames)
+        rig = Rig(bench, folder, tool, clip, folder / "frames.npy", data)
+        found = Found()
+        if bench.wants("infer") or bench.wants("e2e"):
+            async with servers(folder) as beside:
+                if bench.wants("infer"):
+                    await _infer(rig, beside, found)
+                if bench.wants("e2e"):
+                    await _end_to_end(rig, beside, found)
+        if bench.wants("wire"):
+            async with _wire_server(folder) as triton:
+                await _wire(rig, triton, found)
+        return _outcome(rig, found)
 
 
-def picture(clip: Path, target: Path) -> Path:
-    """A frame with a person as the network's input; both sides send the same bytes."""
-    with av.open(str(clip)) as container:
-        container.seek(10 * av.time_base)
-        frame = next(container.decode(video=0))
-        rgb = ArrayPicture(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
-    np.save(target, letterbox(rgb, SIZE).image)
-    return target
+async def _infer(rig: Rig, beside: Servers, found: Found) -> None:
+    triton = beside.triton
+    arena = Arena(rig.bench, triton, MODEL)
 
+    async def compare(arena: Arena, traffic: Traffic, where: str) -> Comparison:
+        ours = rig.ours(triton.grpc_url, MODEL, traffic)
+        theirs = rig.theirs(triton.grpc_url, MODEL, traffic)
+        what = f"R_infer: {traffic.words}{where}"
+        found.comparisons.append(await arena.compare(what, ours, theirs, INFER_BAR))
+        return found.comparisons[-1]
 
-async def _compare(rig: Rig) -> Outcome:
-    figures: list[Figure] = []
-    rows: list[tuple[str, ...]] = []
     for concurrency in CONCURRENCIES:
-        rig.bench.say(f"client against perf_analyzer, concurrency {concurrency}")
-        pairs = await rig.pairs(rig.ours(concurrency), rig.theirs(concurrency))
-        what = f"client / perf_analyzer, concurrency {concurrency}"
-        figures.append(_ratio(what, pairs, 0.95))
-        rows.append(_row(what, pairs))
-    for what, pairs in (await _apart(rig)).items():
-        figures.append(_ratio(what, pairs, 0.95 if what.startswith("client") else 0.90))
-        rows.append(_row(what, pairs))
+        traffic = Traffic(concurrency=concurrency)
+        found.closed[concurrency] = await compare(arena, traffic, "")
+    reached = found.closed[MOST].mean(lambda m: m.throughput.per_s, ours=False)
+    for arrivals in ARRIVALS:
+        await compare(arena, Traffic(rate=round(OPEN_SHARE * reached), arrivals=arrivals), "")
+    if _cores() >= 2:
+        with apart(triton):
+            alone = replace(arena, load_core=1)
+            await compare(alone, Traffic(concurrency=MOST), ", Triton apart")
+
+
+async def _wire(rig: Rig, triton: EmbeddedTriton, found: Found) -> None:
+    arena = Arena(rig.bench, triton, WIRE)
+    one = Traffic(concurrency=MOST)
+    kinds = [(one, None), (replace(one, processes=2), WIRE_BAR)]
+    lacking = lacks_shared_memory()
+    if lacking is None:
+        kinds.append((replace(one, shared_memory=True), WIRE_BAR))
+        kinds.append((replace(one, shared_memory=True, processes=2), WIRE_BAR))
+    else:
+        found.notes.append(f"R_wire with shared memory is left out: {lacking}.")
+    for traffic, bar in kinds:
+        ours = rig.ours(triton.grpc_url, WIRE, traffic)
+        theirs = rig.theirs(triton.grpc_url, WIRE, traffic)
+        what = f"R_wire: {traffic.words}"
+        found.comparisons.append(await arena.compare(what, ours, theirs, bar))
+
+
+async def _end_to_end(rig: Rig, beside: Servers, found: Found) -> None:
+    """The pipeline on shared cores, and with Triton on a core of its own."""
+    triton = beside.triton
+    ours = rig.pipeline(beside)
+    theirs = rig.theirs(triton.grpc_url, MODEL, Traffic(concurrency=FILES))
+    what = f"R_e2e: pipeline over {FILES} files"
+    arena = Arena(rig.bench, triton, MODEL)
+    shared = await arena.compare(f"{what}, shared cores", ours, theirs, None, own_batches=True)
+    if _triton_share(shared) >= BOUND:
+        shared = replace(shared, bar=E2E_BAR)
+    found.comparisons.append(shared)
+    words = (
+        f"Inference-bound: on shared cores Triton took {_triton_share(shared):.0%} of a frame's CPU"
+    )
+    if _cores() >= 2:
+        with apart(triton):
+            alone = replace(arena, load_core=1)
+            other = await alone.compare(
+                f"{what}, Triton apart", ours, theirs, E2E_BAR, own_batches=True
+            )
+        found.comparisons.append(other)
+        busy = [other.mean(lambda m: m.triton_cores, ours=side) for side in (True, False)]
+        used = other.mean(lambda m: m.load_cores, ours=True)
+        words += (
+            f"; apart, Triton used {busy[0]:.2f} of its core under the pipeline and {busy[1]:.2f} under "
+            f"perf_analyzer, and the pipeline {used:.2f} of the other"
+        )
+    found.notes.append(
+        f"{words}. Without at least {BOUND:.0%} there is no bar: decoding shares the cores."
+    )
+
+
+def _triton_share(comparison: Comparison) -> float:
+    triton = comparison.mean(lambda m: m.triton_cores, ours=True)
+    return triton / (triton + comparison.mean(lambda m: m.load_cores, ours=True))
+
+
+def _outcome(rig: Rig, found: Found) -> Outcome:
+    comparisons = found.comparisons
+    charts: dict[str, Forest | Scatter] = {
+        "serving-ratio": Forest("FESS / perf_analyzer, inferences a second", _ratios(comparisons))
+    }
+    if found.closed:
+        charts["serving-latency"] = _latency(found.closed)
     return Outcome(
         "What Triton serves: our client and pipeline against perf_analyzer",
-        tuple(figures),
-        _notes(rig),
-        (Breakdown("Inferences a second", HEADER, tuple(rows)),),
+        tuple(comparison.figure() for comparison in comparisons),
+        (*_notes(), *found.notes, *([rig.account()] if rig.witnessed else [])),
+        (Breakdown("Side by side", HEADER, tuple(each.row() for each in comparisons)),),
+        charts,
     )
 
 
-async def _apart(rig: Rig) -> dict[str, list[Pair]]:
-    """The pipeline on shared cores, and client and pipeline with Triton on a core of its own."""
-    found: dict[str, list[Pair]] = {}
-    theirs, files = rig.theirs(FILES), rig.files()
-    rig.bench.say(f"pipeline over {FILES} files against perf_analyzer")
-    found[f"pipeline / perf_analyzer, {FILES} files, shared cores"] = await rig.pairs(files, theirs)
-    if (os.cpu_count() or 1) >= 2:
-        rig.bench.say("client and pipeline again, Triton on a core of its own")
-        pin(rig.beside.triton.pid, 0)
-        what = f"client / perf_analyzer, concurrency {FILES}, Triton apart"
-        found[what] = await rig.pairs(rig.ours(FILES), theirs, 1)
-        what = f"pipeline / perf_analyzer, {FILES} files, Triton apart"
-        found[what] = await rig.pairs(files, theirs, 1)
-    return found
+def _ratios(comparisons: list[Comparison]) -> tuple[Ratio, ...]:
+    return tuple(Ratio(each.what, *each.ratio(), each.bar) for each in comparisons)
 
 
-def _ratio(what: str, pairs: list[Pair], bar: float) -> Figure:
-    """Of the pairs that count; of all where none does, which then is no verdict."""
-    # Batches are the pipeline's own doing: its requests come when frames are ready.
-    counting = [pair for pair in pairs if what.startswith("pipeline") or not pair.void]
-    mean, low, high = geometric_mean([pair.ratio for pair in counting or pairs])
-    voided = f", {len(pairs) - len(counting)} void" if len(counting) < len(pairs) else ""
-    spread = f"{len(counting)} pairs{voided}"
-    if len(counting) > 1:
-        spread = f"{low:.3f} to {high:.3f} (95 %), {spread}"
-    return at_least(what, mean, "", bar, spread) if counting else Figure(what, mean, "", spread)
+def _latency(closed: dict[int, Comparison]) -> Scatter:
+    def points(*, ours: bool) -> tuple[Point, ...]:
+        return tuple(
+            Point(
+                comparison.mean(lambda m: m.throughput.per_s, ours=ours),
+                comparison.mean(_p99_ms, ours=ours),
+                f"{concurrency}",
+            )
+            for concurrency, comparison in closed.items()
+        )
+
+    both = ("our client", points(ours=True)), ("perf_analyzer", points(ours=False))
+    return Scatter(
+        "Latency against throughput, closed loop (numbers: concurrency)",
+        "inferences a second",
+        "p99, ms",
+        tuple(Series(name, each, joined=True) for name, each in both),
+    )
 
 
-HEADER = (
-    "what",
-    "ours, mean (range)",
-    "perf_analyzer, mean (range)",
-    "mean batch, ours / theirs",
-    "failed, ours / theirs",
-)
+def _p99_ms(measured: Measured) -> float:
+    return measured.p99_ms
 
 
-def _row(what: str, pairs: list[Pair]) -> tuple[str, ...]:
-    ours, theirs = [pair.ours for pair in pairs], [pair.theirs for pair in pairs]
+def _notes() -> tuple[str, ...]:
     return (
-        what,
-        _range(ours),
-        _range(theirs),
-        f"{_batch(ours):.2f} / {_batch(theirs):.2f}",
-        f"{sum(each.failed for each in ours)} / {sum(each.failed for each in theirs)}",
+        f"Embedded Triton, {MODEL}, gRPC, {FRAMES} frames of a clip with people (uint8 {SIZE}x{SIZE}x3), sent in turn "
+        "by both, one a request. Each pair measures both, one right after the other, in the order A-B, B-A; "
+        "throughput and batch size are from Triton's own counters. A pair whose mean batch sizes differ by more "
+        "than 10 % is void and repeated, some times; the pipeline's batches are its own doing and void none.",
+        "p99: median over seconds of each one's p99, as each client saw it; our open loop counts from when a request "
+        "was due, perf_analyzer from when it was sent.",
+        "Shared cores: load and Triton compete for the same cores, so that a ratio compares the CPU time of the loads "
+        "too. Triton apart: Triton on the first core and the load on the second, as where a GPU infers.",
+        f"R_wire: a model with the tensors of {MODEL} that computes nothing, no batching: what is left is transport.",
+        f"R_e2e: `fess run` over {FILES} files (640x360) as fast as they are taken, motion gate and faces off, from "
+        f"decoding to the event's acknowledgement by Redis Streams, against concurrency {FILES}.",
     )
 
 
-def _range(found: list[Throughput]) -> str:
-    rates = [each.per_s for each in found]
-    return f"{np.mean(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
+@asynccontextmanager
+async def _wire_server(folder: Path) -> AsyncIterator[EmbeddedTriton]:
+    repository = write_wire(folder / "wire", MODELS / MODEL)
+    async with EmbeddedTriton(repository, folder / "wire-state") as triton:
+        yield triton
 
 
-def _batch(found: list[Throughput]) -> float:
-    return float(np.mean([each.batch for each in found]))
-
-
-def _notes(rig: Rig) -> tuple[str, ...]:
-    return (
-        "Embedded Triton, object_detector, gRPC, the same bytes from both (one frame with a person, uint8 320x320x3), "
-        "one request a frame. Each pair measures both, one right after the other, in the order A-B, B-A; "
-        "throughput and batch size are from Triton's own counters. A pair whose mean batch sizes differ "
-        "by more than 10 % is void.",
-        "Shared cores: load and Triton compete for the same two cores, so that a ratio compares the CPU time of the "
-        "loads too. Triton apart: Triton on the first core and the load on the second, as where a GPU infers.",
-        f"Pipeline: `fess run` over {FILES} files (640x360) as fast as they are taken, motion gate and faces off, "
-        f"from decoding to the event's acknowledgement by Redis Streams. {rig.account()}",
-    )
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 @contextmanager
-def _client(url: str, concurrency: int, tensor: Path) -> Iterator[int]:
-    command = [sys.executable, "-m", MODULE, url, MODEL, str(concurrency), str(tensor)]
-    process = subprocess.Popen(command, cwd=ROOT)
+def _clients(
+    folder: Path, url: str, model: str, frames: Path, traffic: Traffic
+) -> Iterator[AtWork]:
+    shares = traffic.shares()
+    logs = [folder / f"ours-{number}.log" for number in range(len(shares))]
+    with ExitStack() as stack:
+        pids = []
+        for share, log in zip(shares, logs, strict=True):
+            order = Order(url, model, str(frames), share).text()
+            output = stack.enter_context(log.open("wb"))
+            pids.append(stack.enter_context(_process(order, output.fileno())))
+        yield AtWork(tuple(pids), lambda: own_windows_p99_ms(logs))
+
+
+@contextmanager
+def _process(order: str, output: int) -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-m", MODULE, order], cwd=ROOT, stdout=output)
     try:
         yield process.pid
         if process.poll() is not None:

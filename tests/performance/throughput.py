@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.performance.bench import until
@@ -42,12 +43,19 @@ def _count(http_url: str, model: str) -> Count:
     )
 
 
-async def throughput(http_url: str, model: str, ramp_s: float, seconds: float) -> Throughput:
+async def throughput(
+    http_url: str,
+    model: str,
+    ramp_s: float,
+    seconds: float,
+    on_begin: Callable[[], None] = lambda: None,
+) -> Throughput:
     """What was inferred in `seconds`, once the load has run for `ramp_s`. Raises TimeoutError where nothing comes."""
     first = await count(http_url, model)
     begun = first.inferences + 20
     await until(lambda: _count(http_url, model).inferences >= begun, 60, "the load reaching Triton")
     await asyncio.sleep(ramp_s)
+    on_begin()
     before = await count(http_url, model)
     await asyncio.sleep(seconds)
     after = await count(http_url, model)

@@ -106,12 +106,13 @@ def _idle_s() -> float:
     return float(times.idle + times.iowait)
 
 
-def pin(pid: int, core: int) -> None:
-    """Let every thread of a process and of all below it use one core only."""
+def pin(pid: int, core: int | None) -> None:
+    """Let every thread of a process and of all below it use one core only; all that we may use for None."""
+    cores = os.sched_getaffinity(0) if core is None else {core}
     for process in family(pid):
         for task in Path(f"/proc/{process.pid}/task").iterdir():
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(task.name), {core})
+                os.sched_setaffinity(int(task.name), cores)
 
 
 class Surroundings:

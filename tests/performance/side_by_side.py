@@ -1,0 +1,195 @@
+"""Two loads on one server, measured in turns: the counters of Triton are the arbiter."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from orchestrator.embedded.triton import EmbeddedTriton
+from tests.performance.bench import Bench
+from tests.performance.outcome import Figure, figure_text
+from tests.performance.statistic import geometric_mean
+from tests.performance.throughput import Throughput, throughput
+from tests.performance.usage import Account, pin
+
+PAIRS = 5
+MORE_PAIRS = 3  # in the place of void ones
+RAMP_S = 1.0
+MEASURED_S = 3
+# A pair whose batches differ by more compares two ways of batching, not two clients.
+BATCH_TOLERANCE = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A load that runs. p99_ms: of each second so far, as the load itself saw it; empty where it does not say."""
+
+    pids: tuple[int, ...]
+    p99_ms: Callable[[], list[float]]
+
+
+Load = Callable[[], AbstractContextManager[AtWork]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement of one load.
+
+    p99_ms      median over its seconds of each one's 99th percentile; NaN where the load does not say
+    load_cores  CPU of the load, in cores
+    triton_cores CPU of Triton and its backends, in cores
+    """
+
+    throughput: Throughput
+    p99_ms: float
+    load_cores: float
+    triton_cores: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One measurement of each, one right after the other."""
+
+    ours: Measured
+    theirs: Measured
+
+    @property
+    def ratio(self) -> float:
+        return self.ours.throughput.per_s / self.theirs.throughput.per_s
+
+    @property
+    def void(self) -> bool:
+        batches = self.ours.throughput.batch / self.theirs.throughput.batch
+        return abs(batches - 1.0) > BATCH_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared, and every pair.
+
+    bar            what the lower end of the interval must reach; None for no bar
+    own_batches    the batches are one side's own doing, so that no pair is void for them
+    """
+
+    what: str
+    pairs: tuple[Pair, ...]
+    bar: float | None
+    own_batches: bool = False
+
+    @property
+    def counting(self) -> list[Pair]:
+        return [pair for pair in self.pairs if self.own_batches or not pair.void]
+
+    def ratio(self) -> tuple[float, float, float]:
+        """Mean and 95 % interval, of the pairs that count; of all where none does, which then is no verdict."""
+        return geometric_mean([pair.ratio for pair in self.counting or self.pairs])
+
+    def figure(self) -> Figure:
+        mean, low, high = self.ratio()
+        count, differing = len(self.counting), sum(pair.void for pair in self.pairs)
+        words = [f"{low:.3f} to {high:.3f} (95 %)"] if count > 1 else []
+        words.append(f"{count} pairs")
+        if differing:
+            words.append(
+                f"batches differ in {differing}" if self.own_batches else f"{differing} void"
+            )
+        bar = "" if self.bar is None else f"lower end at least {self.bar:g}"
+        verdict = self.bar is not None and count > 1
+        held = low >= (self.bar or 0.0) if verdict else None
+        return Figure(self.what, mean, "", ", ".join(words), bar, held)
+
+    def row(self) -> tuple[str, ...]:
+        return (
+            self.what,
+            *(self._both(lambda m: m.throughput.per_s, range_too=True).split(" / ")),
+            self._both(lambda m: m.throughput.batch),
+            self._both(lambda m: m.p99_ms),
+            self._both(lambda m: m.load_cores / m.throughput.per_s * 1000),
+            self._both(lambda m: m.triton_cores / m.throughput.per_s * 1000),
+            f"{sum(p.ours.throughput.failed for p in self.pairs)} / "
+            f"{sum(p.theirs.throughput.failed for p in self.pairs)}",
+        )
+
+    def _both(self, value: Callable[[Measured], float], *, range_too: bool = False) -> str:
+        found = [[value(pair.ours) for pair in self.pairs], [value(p.theirs) for p in self.pairs]]
+        if range_too:
+            return " / ".join(f"{np.mean(e):.0f} ({min(e):.0f} to {max(e):.0f})" for e in found)
+        return " / ".join(figure_text(float(np.mean(each))) for each in found)
+
+    def mean(self, value: Callable[[Measured], float], *, ours: bool) -> float:
+        return float(np.mean([value(pair.ours if ours else pair.theirs) for pair in self.pairs]))
+
+
+HEADER = (
+    "what",
+    "ours, a second (range)",
+    "perf_analyzer, a second (range)",
+    "mean batch, ours / theirs",
+    "p99 ms, ours / theirs",
+    "load's CPU ms a request, ours / theirs",
+    "Triton's CPU ms a request, ours / theirs",
+    "failed, ours / theirs",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """A server and a model on it. load_core: the only one that the loads may use; None for all."""
+
+    bench: Bench
+    triton: EmbeddedTriton
+    model: str
+    load_core: int | None = None
+
+    async def compare(
+        self, what: str, ours: Load, theirs: Load, bar: float | None, *, own_batches: bool = False
+    ) -> Comparison:
+        """A-B-B-A: what drifts meanwhile weighs on both alike. Void pairs are repeated, some times."""
+        self.bench.say(what)
+        wanted = self.bench.choose(PAIRS, 1)
+        found: list[Pair] = []
+        while len(found) < wanted + self.bench.choose(MORE_PAIRS, 0):
+            order = (ours, theirs) if len(found) % 2 == 0 else (theirs, ours)
+            measured = {load: await self.measure(load) for load in order}
+            found.append(Pair(measured[ours], measured[theirs]))
+            comparison = Comparison(what, tuple(found), bar, own_batches)
+            if len(comparison.counting) >= wanted:
+                break
+        return comparison
+
+    async def measure(self, load: Load) -> Measured:
+        with load() as work:
+            if self.load_core is not None:
+                for pid in work.pids:
+                    pin(pid, self.load_core)
+            seconds = self.bench.choose(MEASURED_S, 2)
+            roots = {"triton": self.triton.pid, **{f"load-{pid}": pid for pid in work.pids}}
+            account: list[Account] = []
+            found = await throughput(
+                self.triton.http_url,
+                self.model,
+                RAMP_S,
+                float(seconds),
+                on_begin=lambda: account.append(Account(roots)),
+            )
+            shares = account[0].close().by_role
+            p99_ms = await asyncio.to_thread(work.p99_ms)
+        return Measured(
+            found,
+            median(p99_ms[-seconds:]) if p99_ms else float("nan"),
+            sum(cores for role, cores in shares.items() if role != "triton"),
+            shares["triton"],
+        )
+
+
+@contextmanager
+def apart(triton: EmbeddedTriton) -> Iterator[None]:
+    """Triton on the first core only, meanwhile."""
+    pin(triton.pid, 0)
+    try:
+        yield
+    finally:
+        pin(triton.pid, None)
