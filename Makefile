@@ -19,7 +19,7 @@ DEBIAN_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-go
 	gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium libb64-0d ffmpeg libfaketime
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help setup system models export-model demo run test test-fast check format lock docs bench clean
+.PHONY: help setup system models export-model demo run test test-fast check format lock docs bench bench-serving clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ lock: $(STAMP) ## Resolve the dependencies anew and write the lock files with ha
 docs: $(STAMP) ## Generate the reference and the published schemas.
 	$(BIN)/python -m orchestrator.configuring.reference --write
 	$(BIN)/python -m eventbus.schemas docs/contracts
+
+bench-serving: $(STAMP) models ## Hold the client and the pipeline against perf_analyzer: ARGS="--only infer,wire,e2e --quick".
+	$(BIN)/python -m tests.performance serving $(ARGS)
 
 bench: $(STAMP) models ## Measure the figures of docs/benchmarks.md.
 	$(BIN)/python -m tests.performance $(ARGS)

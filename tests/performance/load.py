@@ -12,10 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from orchestrator.app import make_triton_client
@@ -23,6 +21,7 @@ from orchestrator.errors import InferenceStale
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings, TritonSettings
 from tests.performance.statistic import percentile
+from tests.performance.tensors import read
 from tests.performance.traffic import Traffic
 
 PATIENCE_S = 5.0
@@ -34,7 +33,7 @@ Ask = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one process is told, as JSON. frames: a .npy file, uint8 (n, ...), sent in turn."""
+    """What one process is told, as JSON. frames: a .npz file of `recorded`, sent in turn."""
 
     url: str
     model: str
@@ -59,8 +58,7 @@ class Load:
         client = make_triton_client(settings, Metrics(CollectorRegistry()))
         model = await client.describe(order.model)
         outputs = tuple(each.name for each in model.outputs)
-        frames = [frame[None] for frame in cast(NDArray[np.uint8], np.load(Path(order.frames)))]
-        turns = itertools.cycle(frames)
+        turns = itertools.cycle(_requests(Path(order.frames)))
 
         async def ask() -> None:
             await client.infer(
@@ -105,6 +103,16 @@ class Load:
             sys.stdout.flush()
 
 
+def _requests(file: Path) -> list[Any]:
+    """One input goes as its array, several by name."""
+    columns = read(file)
+    if len(columns) == 1:
+        (rows,) = columns.values()
+        return [row[None] for row in rows]
+    count = len(next(iter(columns.values())))
+    return [{name: rows[n][None] for name, rows in columns.items()} for n in range(count)]
+
+
 def own_windows_p99_ms(logs: Sequence[Path]) -> list[float]:
     """Of each second, what the slowest of our processes saw of it."""
     seen = [[json.loads(line)["p99_ms"] for line in log.read_text().splitlines()] for log in logs]
@@ -125,7 +133,7 @@ def triton_settings(order: Order) -> TritonSettings:
         "max_in_flight": order.traffic.concurrency or OPEN_LIMIT,
     }
     if lacks_shared_memory() is None:
-        chosen["shared_memory"] = order.traffic.shared_memory
+        chosen["shared_memory"] = "on" if order.traffic.shared_memory else "off"
     return TritonSettings.model_validate(chosen)
 
 

@@ -13,12 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tests.performance.bench import Bench
 from tests.performance.machine import ROOT
 from tests.performance.outcome import Lacking
+from tests.performance.tensors import Tensors
 from tests.performance.traffic import Traffic
 
 FOLDER = ROOT / ".tools" / "perf"
@@ -103,9 +101,16 @@ def windows_p99_ms(log: Path) -> list[float]:
     return [int(usec) / 1000 for usec in WINDOW.findall(log.read_text(errors="replace"))]
 
 
-def write_input(path: Path, name: str, frames: NDArray[np.uint8]) -> Path:
-    """What it is to send, in turn: the frames (n, ...), each as one request."""
-    steps = [{name: {"b64": base64.b64encode(frame.tobytes()).decode()}} for frame in frames]
+def write_input(path: Path, tensors: Tensors) -> Path:
+    """What it is to send, in turn: each row of the tensors as one request."""
+    count = len(next(iter(tensors.values())))
+    steps = [
+        {
+            name: {"b64": base64.b64encode(rows[number].tobytes()).decode()}
+            for name, rows in tensors.items()
+        }
+        for number in range(count)
+    ]
     path.write_text(json.dumps({"data": steps}), encoding="utf-8")
     return path
 

@@ -9,9 +9,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from export.frames import gather
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.tuning.chart import Forest, Point, Ratio, Scatter, Series
 from tests.e2e.running import running
@@ -23,11 +20,12 @@ from tests.performance.outcome import Breakdown, Outcome
 from tests.performance.perf_analyzer import PerfAnalyzer, windows_p99_ms, write_input
 from tests.performance.scene import PRODUCTION, people_clip
 from tests.performance.side_by_side import HEADER, Arena, AtWork, Comparison, Load, Measured, apart
+from tests.performance.tensors import read, recorded
 from tests.performance.traffic import Arrivals, Traffic
 from tests.performance.wire_model import NAME as WIRE
 from tests.performance.wire_model import write_wire
 
-MODEL, INPUT, SIZE = "object_detector", "images", 320
+MODEL = "object_detector"
 FRAMES = 16
 CONCURRENCIES = (1, 2, 4, 8)
 MOST = CONCURRENCIES[-1]
@@ -43,15 +41,26 @@ MODULE = "tests.performance.load"
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """What is sent, and by whom. clip: what the pipeline decodes. frames, data: the same pixels for either client."""
+    """Who sends. clip: what the pipeline decodes, and where the frames are from that the clients send."""
 
     bench: Bench
     folder: Path
     tool: PerfAnalyzer
     clip: Path
-    frames: Path
-    data: Path
     witnessed: list[Samples] = field(default_factory=list)
+
+    @property
+    def frames(self) -> Path:
+        return self.folder / "frames.npz"
+
+    @property
+    def data(self) -> Path:
+        """The same tensors as perf_analyzer reads them."""
+        return self.folder / "frames.json"
+
+    async def record(self, url: str, model: str) -> None:
+        await recorded(url, model, self.clip, FRAMES, self.frames)
+        write_input(self.data, read(self.frames))
 
     def ours(self, url: str, model: str, traffic: Traffic) -> Load:
         return lambda: _clients(self.folder, url, model, self.frames, traffic)
@@ -74,7 +83,7 @@ class Rig:
         cameras: dict[str, dict[str, object]] = {f"file-{n}": clip for n in range(FILES)}
         variables = {**PRODUCTION, "FACES_ENABLED": "false"}
         if lacks_shared_memory() is None:
-            variables["TRITON_SHARED_MEMORY"] = "false"  # the same transport on both sides
+            variables["TRITON_SHARED_MEMORY"] = "off"  # the same transport on both sides
         with running(self.folder, beside.settings, cameras, **variables) as fess:
             try:
                 yield AtWork((fess.process.pid,), lambda: [])
@@ -110,19 +119,18 @@ async def measure(bench: Bench) -> Outcome:
     tool = await asyncio.to_thread(PerfAnalyzer.find, bench)
     with folder_of_one_run() as folder:
         clip = await asyncio.to_thread(people_clip, bench)
-        frames = await asyncio.to_thread(gather, [clip], FRAMES, SIZE)
-        np.save(folder / "frames.npy", frames)
-        data = write_input(folder / "input.json", INPUT, frames)
-        rig = Rig(bench, folder, tool, clip, folder / "frames.npy", data)
+        rig = Rig(bench, folder, tool, clip)
         found = Found()
         if bench.wants("infer") or bench.wants("e2e"):
             async with servers(folder) as beside:
+                await rig.record(beside.triton.grpc_url, MODEL)
                 if bench.wants("infer"):
                     await _infer(rig, beside, found)
                 if bench.wants("e2e"):
                     await _end_to_end(rig, beside, found)
         if bench.wants("wire"):
             async with _wire_server(folder) as triton:
+                await rig.record(triton.grpc_url, WIRE)
                 await _wire(rig, triton, found)
         return _outcome(rig, found)
 
@@ -250,7 +258,7 @@ def _p99_ms(measured: Measured) -> float:
 
 def _notes() -> tuple[str, ...]:
     return (
-        f"Embedded Triton, {MODEL}, gRPC, {FRAMES} frames of a clip with people (uint8 {SIZE}x{SIZE}x3), sent in turn "
+        f"Embedded Triton, {MODEL}, gRPC, {FRAMES} frames of a clip with people as the pipeline sends them, in turn, "
         "by both, one a request. Each pair measures both, one right after the other, in the order A-B, B-A; "
         "throughput and batch size are from Triton's own counters. A pair whose mean batch sizes differ by more "
         "than 10 % is void and repeated, some times; the pipeline's batches are its own doing and void none.",

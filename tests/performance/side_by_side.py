@@ -117,7 +117,8 @@ class Comparison:
         found = [[value(pair.ours) for pair in self.pairs], [value(p.theirs) for p in self.pairs]]
         if range_too:
             return " / ".join(f"{np.mean(e):.0f} ({min(e):.0f} to {max(e):.0f})" for e in found)
-        return " / ".join(figure_text(float(np.mean(each))) for each in found)
+        means = [float(np.mean(each)) for each in found]
+        return " / ".join("–" if np.isnan(mean) else figure_text(mean) for mean in means)  # noqa: RUF001
 
     def mean(self, value: Callable[[Measured], float], *, ours: bool) -> float:
         return float(np.mean([value(pair.ours if ours else pair.theirs) for pair in self.pairs]))

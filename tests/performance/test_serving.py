@@ -1,0 +1,52 @@
+"""Both clients send what the pipeline sends, and the model without work is like the one with it."""
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from orchestrator.embedded.triton import EmbeddedTriton
+from tests.performance.perf_analyzer import write_input
+from tests.performance.tensors import read, recorded
+from tests.performance.wire_model import NAME, write_wire
+from tests.servers.triton import StartTriton
+
+
+def test_the_model_without_work_takes_and_gives_what_its_original_does(
+    served_models: Path, tmp_path: Path
+) -> None:
+    original = served_models / "object_detector"
+    empty = write_wire(tmp_path, original) / NAME / "1" / "model.onnx"
+    version = max(original.glob("[0-9]*"), key=lambda path: int(path.name))
+    pictures = np.zeros((3, 320, 320, 3), np.uint8)
+    found, expected = (
+        session.run(None, {session.get_inputs()[0].name: pictures})
+        for session in map(onnxruntime.InferenceSession, (empty, version / "model.onnx"))
+    )
+    assert [(a.shape, a.dtype) for a in found] == [(a.shape, a.dtype) for a in expected]
+    assert all((array == 0).all() for array in found)
+
+
+@pytest.mark.xdist_group("triton")
+def test_triton_serves_the_model_without_work(
+    start_triton: StartTriton, served_models: Path, tmp_path: Path
+) -> None:
+    server = start_triton(write_wire(tmp_path / "wire", served_models / "object_detector"))
+    assert server.grpc_url
+
+
+@pytest.mark.xdist_group("triton")
+async def test_both_loads_send_several_frames_as_the_pipeline_sends_them(
+    triton: EmbeddedTriton, clips: Path, tmp_path: Path
+) -> None:
+    clip = clips / "face_again.mkv"
+    file = await recorded(triton.grpc_url, "object_detector", clip, 4, tmp_path / "frames.npz")
+    tensors = read(file)
+    (rows,) = tensors.values()
+    assert len({row.tobytes() for row in rows}) == 4
+    steps = json.loads(write_input(tmp_path / "frames.json", tensors).read_text())["data"]
+    (name,) = tensors
+    assert [b64decode(step[name]["b64"]) for step in steps] == [row.tobytes() for row in rows]
