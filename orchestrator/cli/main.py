@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from eventbus.bus import BusError
-from orchestrator.cli import cameras, check, faces, models
+from orchestrator.cli import bench, cameras, check, faces, models
 from orchestrator.cli.demo import demo
 from orchestrator.cli.events import events
 from orchestrator.cli.replay import replay
@@ -43,6 +43,7 @@ app.command(name="check")(check.command)
 app.add_typer(cameras.app, name="cameras")
 app.add_typer(faces.app, name="faces")
 app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 app.command()(version)
 app.command(hidden=True)(worker)
 

@@ -54,7 +54,7 @@ class Load:
         self._took_s: list[float] = []
 
     async def run(self, order: Order) -> None:
-        settings = Settings(triton=triton_settings(order))
+        settings = Settings(state_dir=Path(order.frames).parent, triton=triton_settings(order))
         client = make_triton_client(settings, Metrics(CollectorRegistry()))
         model = await client.describe(order.model)
         outputs = tuple(each.name for each in model.outputs)

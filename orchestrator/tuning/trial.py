@@ -1,0 +1,81 @@
+"""What one way of serving a model gave, at several concurrencies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import mean
+
+from orchestrator.tuning.candidate import Candidate
+
+
+class Effort(StrEnum):
+    """How long it is measured: to sort out, or to compare."""
+
+    SHORT = "short"
+    LONG = "long"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPoint:
+    """A closed loop with so many requests on their way. failed: requests without an answer."""
+
+    concurrency: int
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """failure: why nothing was measured; empty where something was."""
+
+    candidate: Candidate
+    effort: Effort
+    points: tuple[LoadPoint, ...] = ()
+    failure: str = ""
+
+    def best(self, limit_ms: float) -> LoadPoint | None:
+        """The most throughput of which 99 % of the answers came within the limit."""
+        kept = [point for point in self.points if not point.failed and point.p99_ms <= limit_ms]
+        return max(kept, key=lambda point: point.per_s, default=None)
+
+    def score(self, limit_ms: float) -> tuple[float, float]:
+        """To be maximised: throughput within the limit; where there is none, how near the limit it comes."""
+        point = self.best(limit_ms)
+        if point is not None:
+            return point.per_s, 0.0
+        nearest = min((point.p99_ms for point in self.points), default=float("inf"))
+        return 0.0, -nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A candidate and all that was measured of it at the greatest effort."""
+
+    candidate: Candidate
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def of(cls, candidate: Candidate, trials: Sequence[Trial]) -> "Standing":
+        own = [trial for trial in trials if trial.candidate == candidate]
+        long = [trial for trial in own if trial.effort is Effort.LONG]
+        return cls(candidate, tuple(long or own))
+
+    def scores(self, limit_ms: float) -> list[float]:
+        """Throughput of each trial."""
+        return [trial.score(limit_ms)[0] for trial in self.trials]
+
+    def score(self, limit_ms: float) -> tuple[float, float]:
+        found = [trial.score(limit_ms) for trial in self.trials]
+        return mean(score[0] for score in found), mean(score[1] for score in found)
+
+    def p99_ms(self, limit_ms: float) -> float:
+        """The worst of its trials at their best point; NaN where none kept the limit."""
+        points = [trial.best(limit_ms) for trial in self.trials]
+        return max((point.p99_ms for point in points if point is not None), default=float("nan"))
+
+
+def clearly_better(one: Standing, other: Standing, limit_ms: float) -> bool:
+    """Whether each trial of the one beat each of the other: with three of each, chance does that once in twenty."""
+    return min(one.scores(limit_ms)) > max(other.scores(limit_ms))
