@@ -8,7 +8,7 @@ from orchestrator.tuning.candidate import Candidate, Space
 from orchestrator.tuning.trial import Effort, Standing, Trial
 
 KEPT_SHARE = 4  # of the coarse grid one in so many goes on
-MOST_STEPS = 4
+MOST_STEPS = 6
 FINALISTS = 3
 
 Measure = Callable[[Candidate, Effort], Awaitable[Trial]]
