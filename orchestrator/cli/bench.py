@@ -98,7 +98,7 @@ def serving(
     and looks for the [bold]most inferences a second of which 99 % come in time[/bold].
 
     First a coarse grid, then steps from the best of it, then a final among the best few and what is configured
-    now. Some ten minutes; let nothing else run meanwhile. Ctrl-C shows what is known so far; the same
+    now. Ten to fifteen minutes; let nothing else run meanwhile. Ctrl-C shows what is known so far; the same
     command goes on from there. The best is proposed only if it beat what is configured now every time.
 
     [bold]fess bench serving[/bold]: what would be better, as a diff

@@ -149,6 +149,8 @@ async def _infer(rig: Rig, beside: Servers, found: Found) -> None:
     for concurrency in CONCURRENCIES:
         traffic = Traffic(concurrency=concurrency)
         found.closed[concurrency] = await compare(arena, traffic, "")
+    if lacks_shared_memory() is None:
+        await compare(arena, Traffic(concurrency=MOST, shared_memory=True), "")
     reached = found.closed[MOST].mean(lambda m: m.throughput.per_s, ours=False)
     for arrivals in ARRIVALS:
         await compare(arena, Traffic(rate=round(OPEN_SHARE * reached), arrivals=arrivals), "")

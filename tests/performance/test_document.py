@@ -1,11 +1,14 @@
 """The harness writes each section between its own markers, and says plainly what misses its bar."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.tuning.chart import Forest, Ratio
 from tests.performance.__main__ import DOCUMENT, Name
-from tests.performance.document import markdown, write
+from tests.performance.document import markdown, save, write
 from tests.performance.machine import Machine
 from tests.performance.outcome import Breakdown, Figure, Outcome, at_least, below
 
@@ -42,6 +45,17 @@ def test_only_the_measured_section_is_replaced(tmp_path: Path) -> None:
     assert text.count("MISSES") == 1
     assert text.startswith("# Head\n")
     assert "<!-- two: begin -->\nkept\n<!-- two: end -->" in text
+
+
+def test_charts_are_drawn_beside_the_document_and_kept_as_figures(tmp_path: Path) -> None:
+    path = tmp_path / "benchmarks.md"
+    path.write_text("<!-- one: begin -->\n<!-- one: end -->\n")
+    drawn = replace(OUTCOME, charts={"one-ratio": Forest("Ratios", (Ratio("a", 0.9, 0.8, 1.0),))})
+    write(path, "one", drawn, MACHINE, "command")
+    assert "![Ratios](img/one-ratio.svg)" in path.read_text()
+    assert (tmp_path / "img" / "one-ratio.svg").read_text().startswith("<svg")
+    kept = json.loads(save(tmp_path, "one", drawn, MACHINE, "command").read_text())
+    assert kept["charts"]["one-ratio"]["ratios"][0]["low"] == 0.8
 
 
 def test_a_document_without_the_markers_is_refused(tmp_path: Path) -> None:
