@@ -71,12 +71,28 @@ Write = Annotated[
 ]
 
 
+SERVING = "\n\n".join(
+    (
+        "Find out how Triton serves a model best here: instances, batch limit, queue delay, threads.",
+        "It starts a private Triton with a copy of the model (yours goes on untouched), loads it as cameras "
+        "would, and looks for the most inferences a second of which 99 % come in time: first a coarse grid, then "
+        "steps from the best of it, then a final among the best few and what is configured now.",
+        "Ten to fifteen minutes; let nothing else run meanwhile. Ctrl-C shows what is known so far; the same "
+        "command goes on from there. The best is proposed only if it beat what is configured now every time.",
+        "[bold]fess bench serving[/bold]: what would be better, as a diff",
+        "[bold]fess bench serving --write[/bold]: the same, written; nothing is measured twice",
+        "[bold]fess bench serving face_detector --p99 50[/bold]: another model, sooner answers",
+        "[bold]fess bench serving --clip entrance.mp4 --batch 4,8[/bold]: pictures of yours, fewer tries",
+    )
+)
+
+
 @app.callback()
 def bench() -> None:
     """Measure on this machine, and tune by what was measured."""
 
 
-@app.command()
+@app.command(help=SERVING)
 def serving(
     model: Model = "object_detector",
     clip: Clips = None,
@@ -92,23 +108,7 @@ def serving(
     fresh: Fresh = False,
     write_best: Write = False,
 ) -> None:
-    """Find out how Triton serves a model best here: instances, batch limit, queue delay, threads.
-
-    It starts a private Triton with a copy of the model (yours goes on untouched), loads it as cameras would,
-    and looks for the [bold]most inferences a second of which 99 % come in time[/bold].
-
-    First a coarse grid, then steps from the best of it, then a final among the best few and what is configured
-    now. Ten to fifteen minutes; let nothing else run meanwhile. Ctrl-C shows what is known so far; the same
-    command goes on from there. The best is proposed only if it beat what is configured now every time.
-
-    [bold]fess bench serving[/bold]: what would be better, as a diff
-
-    [bold]fess bench serving --write[/bold]: the same, written; nothing is measured twice
-
-    [bold]fess bench serving face_detector --p99 50[/bold]: another model, sooner answers
-
-    [bold]fess bench serving --clip entrance.mp4 --instances 2 --batch 4,8[/bold]: pictures of yours, fewer tries
-    """
+    """What SERVING says."""
     settings = load()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     configure_logging(settings.environment, "CRITICAL")  # a candidate may fail, which its line says

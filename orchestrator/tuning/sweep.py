@@ -51,16 +51,9 @@ class Sweep:
         on_trial: Callable[[Trial], None] = lambda _: None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        """Prepare; nothing is started yet. Raises SettingsError: the folder, or a given number.
+        """Prepare; nothing is started yet. Raises SettingsError for the folder, or for a given number.
 
-        Args:
-            slot: the model.
-            plan: how each candidate is measured.
-            wish: what for.
-            folder: where it is remembered.
-            fresh: forget what was measured before.
-            on_trial: told each trial that was measured.
-            on_progress: told how far it is.
+        folder: where trials are remembered. fresh: those that are there are forgotten.
         """
         self._slot = slot
         self._plan = plan
