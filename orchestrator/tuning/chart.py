@@ -8,9 +8,10 @@ from html import escape
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 44, 52
 ROW = 26
-FOREST_LEFT = 330
+FOREST_LEFT = 440
 COLOURS = ("#1f5fa8", "#c4500f", "#2b7a3f", "#7a3f8f", "#8a6d00", "#5a5a5a")
 FEW_TICKS = 6
+FAR = 3.0
 
 _Scale = Callable[[float], float]
 
@@ -47,16 +48,21 @@ class Scatter:
     def svg(self) -> str:
         points = [point for each in self.series for point in each.points]
         across = _ticks([0.0, *(point.x for point in points)])
-        highest = [self.limit[0]] if self.limit is not None else []
-        up = _ticks([0.0, *(point.y for point in points), *highest])
+        limit = self._limit_in_sight()
+        up = _ticks([0.0, *(point.y for point in points), *([limit[0]] if limit else [])])
         at = _Frame(across, up)
         parts = [_text(LEFT, 18, self.title, bold=True), *at.axes(self.x_label, self.y_label)]
-        if self.limit is not None:
-            parts += at.limit(*self.limit)
+        if limit is not None:
+            parts += at.limit(*limit)
         for number, each in enumerate(self.series):
             parts += at.series(each, COLOURS[number % len(COLOURS)])
             parts += _legend(number, each.name, COLOURS[number % len(COLOURS)])
         return _document(HEIGHT, parts)
+
+    def _limit_in_sight(self) -> tuple[float, str] | None:
+        """A limit far above every point would press them all to the ground."""
+        highest = max((point.y for each in self.series for point in each.points), default=0.0)
+        return self.limit if self.limit and self.limit[0] <= FAR * highest else None
 
 
 @dataclass(frozen=True, slots=True)

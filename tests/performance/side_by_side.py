@@ -16,7 +16,7 @@ from tests.performance.throughput import Throughput, throughput
 from tests.performance.usage import Account, pin
 
 PAIRS = 5
-MORE_PAIRS = 3  # in the place of void ones
+MORE_PAIRS = 5  # in the place of void ones
 RAMP_S = 1.0
 MEASURED_S = 3
 # A pair whose batches differ by more compares two ways of batching, not two clients.
@@ -97,7 +97,7 @@ class Comparison:
                 f"batches differ in {differing}" if self.own_batches else f"{differing} void"
             )
         bar = "" if self.bar is None else f"lower end at least {self.bar:g}"
-        verdict = self.bar is not None and count > 1
+        verdict = self.bar is not None and count >= PAIRS
         held = low >= (self.bar or 0.0) if verdict else None
         return Figure(self.what, mean, "", ", ".join(words), bar, held)
 

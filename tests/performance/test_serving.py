@@ -8,7 +8,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from export.frames import gather
 from orchestrator.embedded.triton import EmbeddedTriton
+from tests.performance.heavy_model import write_heavy
 from tests.performance.perf_analyzer import write_input
 from tests.performance.tensors import read, recorded
 from tests.performance.wire_model import NAME, write_wire
@@ -28,6 +30,22 @@ def test_the_model_without_work_takes_and_gives_what_its_original_does(
     )
     assert [(a.shape, a.dtype) for a in found] == [(a.shape, a.dtype) for a in expected]
     assert all((array == 0).all() for array in found)
+
+
+def test_the_heavy_model_finds_the_same(served_models: Path, clips: Path, tmp_path: Path) -> None:
+    original = served_models / "object_detector"
+    heavy = write_heavy(tmp_path, original, times=3) / "object_detector"
+    assert (heavy / "config.pbtxt").read_bytes() == (original / "config.pbtxt").read_bytes()
+    pictures = gather([clips / "face_again.mkv"], 2, 320)
+    found, expected = (
+        onnxruntime.InferenceSession(next(folder.glob("[0-9]*/model.onnx"))).run(
+            None, {"images": pictures}
+        )
+        for folder in (heavy, original)
+    )
+    assert expected[0].max() > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.xdist_group("triton")

@@ -30,16 +30,17 @@ def test_a_pair_with_other_batches_is_void(batch: float, void: bool) -> None:
     assert Pair(measured(100), measured(100, batch)).void is void
 
 
-def test_without_a_pair_that_counts_there_is_no_verdict() -> None:
-    figure = comparison(1.0, 1.0, batch=4.0).figure()
+def test_with_fewer_than_five_pairs_that_count_there_is_no_verdict() -> None:
+    assert comparison(*[1.0] * 4).figure().held is None
+    figure = comparison(*[1.0] * 5, batch=4.0).figure()
     assert figure.held is None
-    assert "2 void" in figure.spread
+    assert "5 void" in figure.spread
 
 
 def test_the_pipelines_batches_are_its_own_doing() -> None:
-    figure = comparison(1.0, 1.0, batch=4.0, own_batches=True).figure()
+    figure = comparison(*[1.0] * 5, batch=4.0, own_batches=True).figure()
     assert figure.held is True
-    assert "batches differ in 2" in figure.spread
+    assert "batches differ in 5" in figure.spread
 
 
 def test_a_load_that_tells_no_latency_has_none_in_the_table() -> None:
