@@ -79,13 +79,20 @@ class PerfAnalyzer:
             )
         try:
             yield process.pid
-            if process.poll() is not None:
-                raise Lacking(
-                    f"perf_analyzer ended early: {log.read_text(errors='replace')[-500:]}"
-                )
+            _check_alive(process, log)
+        except TimeoutError:
+            _check_alive(process, log)
+            raise
         finally:
             process.kill()  # its orderly end waits for the window
             process.wait()
+
+
+def _check_alive(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """It ends by itself when Triton refuses a request. Raises Lacking."""
+    if process.poll() is not None:
+        words = log.read_text(errors="replace")[-500:]
+        raise Lacking(f"perf_analyzer ended early: {words}")
 
 
 def _shape(traffic: Traffic) -> tuple[str, ...]:

@@ -35,7 +35,6 @@ def test_the_model_without_work_takes_and_gives_what_its_original_does(
 def test_the_heavy_model_finds_the_same(served_models: Path, clips: Path, tmp_path: Path) -> None:
     original = served_models / "object_detector"
     heavy = write_heavy(tmp_path, original, times=3) / "object_detector"
-    assert (heavy / "config.pbtxt").read_bytes() == (original / "config.pbtxt").read_bytes()
     pictures = gather([clips / "face_again.mkv"], 2, 320)
     found, expected = (
         onnxruntime.InferenceSession(next(folder.glob("[0-9]*/model.onnx"))).run(
