@@ -194,6 +194,9 @@ def _show(outcome: Outcome, folder: Path) -> None:
 
 def _conclude(slot: Slot, outcome: Outcome, console: Console, *, write_best: bool) -> None:
     best, now = outcome.best, outcome.now
+    if best is not None and not max(best.scores(outcome.limit_ms)):
+        console.print(f"No way answers 99 % within {outcome.limit_ms:g} ms; give more with --p99.")
+        return
     if best is None or now is None or best.candidate == now.candidate:
         console.print("What is configured now is the best that was found.")
         return

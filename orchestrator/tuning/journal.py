@@ -51,7 +51,8 @@ class Journal:
             if number < len(known):
                 return known[number]
             trial = await measure(candidate, effort)
-            self.add(trial)
+            if not trial.failure:  # which may be mended by the next time
+                self.add(trial)
             return trial
 
         return remembered

@@ -90,6 +90,15 @@ def test_interrupted_it_shows_what_it_has_and_goes_on_from_there(
     assert trials.read_text().startswith(so_far)
 
 
+def test_where_no_way_keeps_the_limit_nothing_is_proposed(fess: Fess, repository: Path) -> None:
+    config = repository / "tiny" / "config.pbtxt"
+    before = config.read_text()
+    said = fess("bench", "serving", "tiny", *BRIEFLY, "--p99", "0.1", "--write")
+    assert said.code == 0
+    assert "No way answers 99 % within 0.1 ms" in said.err
+    assert config.read_text() == before
+
+
 def test_a_model_that_does_not_run_is_told_with_tritons_reason(
     fess: Fess, repository: Path
 ) -> None:

@@ -17,7 +17,7 @@ from tests.performance.bench import Bench
 from tests.performance.machine import ROOT
 from tests.performance.outcome import Lacking
 from tests.performance.tensors import Tensors
-from tests.performance.traffic import Traffic
+from tests.performance.traffic import LoadEnded, Traffic
 
 FOLDER = ROOT / ".tools" / "perf"
 LOCK = ROOT / "requirements" / "perf.txt"
@@ -89,10 +89,10 @@ class PerfAnalyzer:
 
 
 def _check_alive(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """It ends by itself when Triton refuses a request. Raises Lacking."""
+    """It ends by itself when Triton refuses a request. Raises LoadEnded."""
     if process.poll() is not None:
         words = log.read_text(errors="replace")[-500:]
-        raise Lacking(f"perf_analyzer ended early: {words}")
+        raise LoadEnded(f"perf_analyzer ended early: {words}")
 
 
 def _shape(traffic: Traffic) -> tuple[str, ...]:

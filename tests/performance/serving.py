@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.performance.perf_analyzer import PerfAnalyzer, windows_p99_ms, write_
 from tests.performance.scene import PRODUCTION, people_clip
 from tests.performance.side_by_side import HEADER, Arena, AtWork, Comparison, Load, Measured, apart
 from tests.performance.tensors import read, recorded
-from tests.performance.traffic import Arrivals, Traffic
+from tests.performance.traffic import Arrivals, LoadEnded, Traffic
 from tests.performance.wire_model import NAME as WIRE
 from tests.performance.wire_model import write_wire
 
@@ -115,6 +115,16 @@ class Found:
     closed: dict[int, Comparison] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    async def hold(self, comparing: Awaitable[Comparison]) -> Comparison | None:
+        """Keep it; one that fails is told in a note, and the others go on."""
+        try:
+            found = await comparing
+        except (LoadEnded, TimeoutError) as failure:
+            self.notes.append(f"Not measured: {failure}.")
+            return None
+        self.comparisons.append(found)
+        return found
+
 
 async def measure(bench: Bench) -> Outcome:
     tool = await asyncio.to_thread(PerfAnalyzer.find, bench)
@@ -142,21 +152,23 @@ async def _infer(rig: Rig, beside: Servers, found: Found) -> None:
     triton = beside.triton
     arena = Arena(rig.bench, triton, MODEL)
 
-    async def compare(arena: Arena, traffic: Traffic, where: str) -> Comparison:
+    async def compare(arena: Arena, traffic: Traffic, where: str) -> Comparison | None:
         ours = rig.ours(triton.grpc_url, MODEL, traffic)
         theirs = rig.theirs(triton.grpc_url, MODEL, traffic)
         what = f"R_infer: {traffic.words}{where}"
-        found.comparisons.append(await arena.compare(what, ours, theirs, INFER_BAR))
-        return found.comparisons[-1]
+        return await found.hold(arena.compare(what, ours, theirs, INFER_BAR))
 
+    reached = 0.0
     for concurrency in CONCURRENCIES:
-        traffic = Traffic(concurrency=concurrency)
-        found.closed[concurrency] = await compare(arena, traffic, "")
+        closed = await compare(arena, Traffic(concurrency=concurrency), "")
+        if closed is not None:
+            found.closed[concurrency] = closed
+            reached = closed.mean(lambda m: m.throughput.per_s, ours=False)
     if lacks_shared_memory() is None:
         await compare(arena, Traffic(concurrency=MOST, shared_memory=True), "")
-    reached = found.closed[MOST].mean(lambda m: m.throughput.per_s, ours=False)
-    for arrivals in ARRIVALS:
-        await compare(arena, Traffic(rate=round(OPEN_SHARE * reached), arrivals=arrivals), "")
+    for arrivals in ARRIVALS if reached else ():
+        rate = max(round(OPEN_SHARE * reached), 1)
+        await compare(arena, Traffic(rate=rate, arrivals=arrivals), "")
     if _cores() >= 2:
         with apart(triton):
             alone = replace(arena, load_core=1)
@@ -177,7 +189,7 @@ async def _wire(rig: Rig, triton: EmbeddedTriton, found: Found) -> None:
         ours = rig.ours(triton.grpc_url, WIRE, traffic)
         theirs = rig.theirs(triton.grpc_url, WIRE, traffic)
         what = f"R_wire: {traffic.words}"
-        found.comparisons.append(await arena.compare(what, ours, theirs, bar))
+        await found.hold(arena.compare(what, ours, theirs, bar))
 
 
 async def _end_to_end(rig: Rig, beside: Servers, found: Found) -> None:
@@ -186,23 +198,28 @@ async def _end_to_end(rig: Rig, beside: Servers, found: Found) -> None:
     ours = rig.pipeline(beside)
     theirs = rig.theirs(triton.grpc_url, MODEL, Traffic(concurrency=FILES))
     arena = Arena(rig.bench, triton, MODEL)
-    shared = await arena.compare(f"{E2E}, shared cores", ours, theirs, None, own_batches=True)
-    found.comparisons.append(shared)
-    found.notes.append(
-        f"Shared cores: Triton took {_triton_share(shared):.0%} of a frame's CPU; not inference-bound, so no bar."
+    shared = await found.hold(
+        arena.compare(f"{E2E}, shared cores", ours, theirs, None, own_batches=True)
     )
+    if shared is not None:
+        share = _triton_share(shared)
+        found.notes.append(
+            f"Shared cores: Triton took {share:.0%} of a frame's CPU; not inference-bound, so no bar."
+        )
     if _cores() < 2:
         return
     with apart(triton):
         alone = replace(arena, load_core=1)
-        other = await alone.compare(f"{E2E}, Triton apart", ours, theirs, E2E_BAR, own_batches=True)
-    found.comparisons.append(other)
-    busy = [other.mean(lambda m: m.triton_cores, ours=side) for side in (True, False)]
-    used = other.mean(lambda m: m.load_cores, ours=True)
-    found.notes.append(
-        f"Triton apart: Triton used {busy[0]:.2f} of its core under the pipeline and {busy[1]:.2f} under "
-        f"perf_analyzer, and the pipeline {used:.2f} of the other."
-    )
+        other = await found.hold(
+            alone.compare(f"{E2E}, Triton apart", ours, theirs, E2E_BAR, own_batches=True)
+        )
+    if other is not None:
+        busy = [other.mean(lambda m: m.triton_cores, ours=side) for side in (True, False)]
+        used = other.mean(lambda m: m.load_cores, ours=True)
+        found.notes.append(
+            f"Triton apart: Triton used {busy[0]:.2f} of its core under the pipeline and {busy[1]:.2f} under "
+            f"perf_analyzer, and the pipeline {used:.2f} of the other."
+        )
 
 
 async def _inference_bound(rig: Rig, heavier: Servers, found: Found) -> None:
@@ -210,13 +227,12 @@ async def _inference_bound(rig: Rig, heavier: Servers, found: Found) -> None:
     theirs = rig.theirs(heavier.triton.grpc_url, MODEL, Traffic(concurrency=FILES))
     arena = Arena(rig.bench, heavier.triton, MODEL)
     what = f"{E2E}, shared cores, heavy network"
-    heavy = await arena.compare(what, ours, theirs, E2E_BAR, own_batches=True)
-    share = _triton_share(heavy)
-    found.comparisons.append(heavy)
-    found.notes.append(
-        f"Heavy network: {MODEL} with a graph that looks at each frame {TIMES} times and finds the same, "
-        f"batches of at most {BATCH}; Triton took {share:.0%} of a frame's CPU."
-    )
+    heavy = await found.hold(arena.compare(what, ours, theirs, E2E_BAR, own_batches=True))
+    if heavy is not None:
+        found.notes.append(
+            f"Heavy network: {MODEL} with a graph that looks at each frame {TIMES} times and finds the same, "
+            f"batches of at most {BATCH}; Triton took {_triton_share(heavy):.0%} of a frame's CPU."
+        )
 
 
 def _triton_share(comparison: Comparison) -> float:
@@ -325,7 +341,7 @@ def _process(order: str, output: int) -> Iterator[int]:
     try:
         yield process.pid
         if process.poll() is not None:
-            raise RuntimeError("our load ended early; its message is above")
+            raise LoadEnded("our load ended early; its message is above")
     finally:
         process.kill()
         process.wait()

@@ -12,7 +12,10 @@ from export.frames import gather
 from orchestrator.embedded.triton import EmbeddedTriton
 from tests.performance.heavy_model import write_heavy
 from tests.performance.perf_analyzer import write_input
+from tests.performance.serving import Found
+from tests.performance.side_by_side import Comparison
 from tests.performance.tensors import read, recorded
+from tests.performance.traffic import LoadEnded
 from tests.performance.wire_model import NAME, write_wire
 from tests.servers.triton import StartTriton
 
@@ -45,6 +48,20 @@ def test_the_heavy_model_finds_the_same(served_models: Path, clips: Path, tmp_pa
     assert expected[0].max() > 0
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+async def test_a_comparison_that_fails_is_told_and_the_others_stay() -> None:
+    async def failing() -> Comparison:
+        raise LoadEnded("it ended early")
+
+    async def fine() -> Comparison:
+        return Comparison("what", (), None)
+
+    found = Found()
+    assert await found.hold(failing()) is None
+    assert await found.hold(fine()) is not None
+    assert [each.what for each in found.comparisons] == ["what"]
+    assert found.notes == ["Not measured: it ended early."]
 
 
 @pytest.mark.xdist_group("triton")

@@ -6,6 +6,10 @@ from typing import Literal
 Arrivals = Literal["constant", "poisson"]
 
 
+class LoadEnded(Exception):
+    """A load generator ended by itself; the message is its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Closed loop with a `concurrency`, open loop with a `rate`; exactly one of them.

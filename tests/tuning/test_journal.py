@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import SettingsError
+from orchestrator.errors import ServerError, SettingsError
 from orchestrator.tuning.candidate import Candidate, Space
 from orchestrator.tuning.journal import Journal
 from orchestrator.tuning.search import Search
@@ -65,6 +65,12 @@ def test_what_is_forgotten_is_measured_anew(tmp_path: Path) -> None:
     journal.add(Trial(NOW, Effort.LONG))
     journal.forget()
     assert Journal(tmp_path, IDENTITY).trials == []
+
+
+async def test_what_did_not_run_is_tried_again_the_next_time(tmp_path: Path) -> None:
+    with pytest.raises(ServerError):
+        await sweep(tmp_path, ScriptedServer(NOW, most_batch=4))
+    assert await sweep(tmp_path, ScriptedServer(NOW)) == NOW
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
