@@ -91,7 +91,7 @@ class PerfAnalyzer:
 def _check_alive(process: "subprocess.Popen[bytes]", log: Path) -> None:
     """It ends by itself when Triton refuses a request. Raises LoadEnded."""
     if process.poll() is not None:
-        words = log.read_text(errors="replace")[-500:]
+        words = " ".join(log.read_text(errors="replace").split())[-300:]
         raise LoadEnded(f"perf_analyzer ended early: {words}")
 
 
