@@ -77,5 +77,5 @@ class Standing:
 
 
 def clearly_better(one: Standing, other: Standing, limit_ms: float) -> bool:
-    """Whether each trial of the one beat each of the other: with three of each, chance lets one rival do that once in twenty."""
+    """Whether each trial of the one beat each of the other: with three of each, chance lets a rival do so 1 in 20."""
     return min(one.scores(limit_ms)) > max(other.scores(limit_ms))
