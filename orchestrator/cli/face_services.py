@@ -21,7 +21,7 @@ from orchestrator.ports import ModelVersion
 from orchestrator.recognition.connection import connect, ping
 from orchestrator.recognition.enrolled import EnrolledPerson
 from orchestrator.recognition.enrolment import Accepted, Examination, Examiner, Refused, Sample
-from orchestrator.recognition.gallery import Gallery, fits
+from orchestrator.recognition.gallery import Gallery
 from orchestrator.recognition.gallery_store import GalleryStore
 from orchestrator.recognition.still import open_still
 from orchestrator.servers import open_servers
@@ -45,7 +45,7 @@ class FaceModel:
     def gallery(self, people: Sequence[EnrolledPerson]) -> Gallery:
         """Those of the people who can be compared under this model."""
         subjects = (person.subject() for person in people)
-        usable = [s for s in subjects if fits(s, self.version, self.dimension)]
+        usable = [s for s in subjects if s.fits(self.version, self.dimension)]
         return Gallery(self.version, self.dimension, usable)
 
 

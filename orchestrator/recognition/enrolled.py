@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.ports import ModelVersion
-from orchestrator.recognition.gallery import Subject
+from orchestrator.recognition.subject import Subject
 
 MAX_FACES = 20  # of one person; beyond it the poorest leave
 

@@ -1,8 +1,9 @@
-"""The people who are enrolled, held in memory and matched exactly."""
+"""The people who are enrolled, held in memory and matched exactly, from one to a million."""
 
+import asyncio
 import hashlib
-import struct
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,73 +13,81 @@ from numpy.typing import NDArray
 from orchestrator.errors import GalleryMismatch
 from orchestrator.identity import Candidate
 from orchestrator.ports import ModelVersion
+from orchestrator.recognition.gallery_block import Block, Probe, packed
+from orchestrator.recognition.subject import Subject
 
 BEST_FEW = 5
+# Faces in one block: what is copied at a change (84 MB of 512-d), and searched in one call (about 1 ms).
+BLOCK_FACES = 32_768
+# Above it a search takes longer than the event loop may be held up (about 1 ms) and goes to a thread.
+FACES_AT_ONCE = 20_000
 MEND = "enrol these people again with the model in use: `fess faces import DIR` or `fess faces enrol NAME IMAGE…`"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Subject:
-    """One enrolled person.
-
-    embeddings    float32 (k, d) unit vectors, one a picture
-    model_sha256  digest of the embedder that made them
-    """
-
-    face_id: str
-    person_name: str
-    is_authorized: bool
-    embeddings: NDArray[np.float32]
-    model_sha256: str
-
-    def __post_init__(self) -> None:
-        if self.embeddings.ndim != 2 or self.embeddings.dtype != np.float32:
-            raise ValueError(f"embeddings must be float32 (k, d), got {self.embeddings.shape}")
-
-
 class Gallery:
-    """Never changes; a reload builds another. Exact search: 10,000 x 512 in well under a millisecond."""
+    """Never changes; a change makes another, which shares all blocks that the change did not touch."""
 
     def __init__(self, model: ModelVersion, dimension: int, subjects: Iterable[Subject]) -> None:
-        """Sort, stack and digest. Raises GalleryMismatch for a subject of another model or dimension."""
-        self.model = model
-        self.dimension = dimension
-        kept = [subject for subject in subjects if len(subject.embeddings)]
-        self.subjects = tuple(sorted(kept, key=lambda subject: subject.face_id))
-        strangers = [s.person_name for s in self.subjects if not fits(s, model, dimension)]
+        """Raises GalleryMismatch for a subject of another model or dimension."""
+        kept = sorted((s for s in subjects if len(s.embeddings)), key=lambda s: s.face_id)
+        strangers = [s.person_name for s in kept if not s.fits(model, dimension)]
         if strangers:
             raise GalleryMismatch(
-                f"{len(strangers)} of {len(self.subjects)} people ({', '.join(strangers[:3])}"
+                f"{len(strangers)} of {len(kept)} people ({', '.join(strangers[:3])}"
                 f"{', …' if len(strangers) > 3 else ''}) were enrolled with another model than "
                 f"{model.name} {model.version} ({dimension}-d); {MEND}"
             )
-        self._by_id: Mapping[str, Subject] = {s.face_id: s for s in self.subjects}
-        counts = [len(subject.embeddings) for subject in self.subjects]
-        self._starts = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.intp)
-        stacked = [subject.embeddings for subject in self.subjects]
-        empty = np.empty((0, dimension), np.float32)
-        self._matrix = np.ascontiguousarray(np.concatenate(stacked) if stacked else empty)
-        self._matrix.flags.writeable = False
-        self.version = _digest(model, dimension, self.subjects)
+        self._adopt(model, dimension, blocks_of(kept))
 
     @classmethod
     def empty(cls, model: ModelVersion, dimension: int) -> "Gallery":
         return cls(model, dimension, ())
 
+    def _adopt(self, model: ModelVersion, dimension: int, blocks: Sequence[Block]) -> None:
+        self.model = model
+        self.dimension = dimension
+        self._blocks = packed(blocks, BLOCK_FACES)
+        self._people = sum(len(block.face_ids) for block in self._blocks)
+        self.faces = sum(block.faces for block in self._blocks)
+        self.version = _digest(model, dimension, self._blocks)
+
+    def changed(self, gone: Collection[str], come: Sequence[Block]) -> "Gallery":
+        """Without the one and with the other; who changed is among both. `come` are `blocks_of` people who fit."""
+        kept = [block.without(gone) for block in self._blocks]
+        gallery = Gallery.__new__(Gallery)
+        gallery._adopt(self.model, self.dimension, [*(b for b in kept if b is not None), *come])
+        return gallery
+
     def __len__(self) -> int:
         """How many people."""
-        return len(self.subjects)
+        return self._people
 
     @property
-    def faces(self) -> int:
-        """How many embeddings."""
-        return len(self._matrix)
+    def subjects(self) -> tuple[Subject, ...]:
+        """Everybody, by face id."""
+        return tuple(
+            sorted(
+                (
+                    block.subject(place, self.model.sha256)
+                    for block in self._blocks
+                    for place in range(len(block.face_ids))
+                ),
+                key=lambda subject: subject.face_id,
+            )
+        )
 
     def subject(self, face_id: str) -> Subject | None:
-        return self._by_id.get(face_id)
+        for block in self._blocks:
+            place = block.places.get(face_id)
+            if place is not None:
+                return block.subject(place, self.model.sha256)
+        return None
 
     def match(self, probe: NDArray[np.float32], best: int = BEST_FEW) -> tuple[Candidate, ...]:
         """The people most alike, best first; a person is as alike as their most alike picture.
+
+        Exactly those whom comparing everybody in full would give, with the same similarities to the bit. Equal
+        similarities go by face_id, so that a replay meets the same order.
 
         Args:
             probe: float32 (d,), a finite unit vector.
@@ -91,19 +100,22 @@ class Gallery:
             raise GalleryMismatch(
                 f"a face of shape {probe.shape} cannot be compared with {self.dimension}-d faces; {MEND}"
             )
-        if not self.subjects:
-            return ()
-        # One dot product a row, not a threaded matrix product: on cores that decode video the threads wait for each
-        # other (10,000 faces: p99 13 ms instead of 85), and the bits would depend on how many there are.
-        similarities = np.vecdot(self._matrix, probe)
-        alike = np.maximum.reduceat(similarities, self._starts)
-        first = np.argpartition(-alike, best)[:best] if best < len(alike) else np.arange(len(alike))
-        # Equal similarities go by face_id, so that a replay meets the same order.
-        ranked = sorted((-float(alike[i]), int(i)) for i in first)
+        asked = Probe.of(probe)
+        ranked = [
+            (-float(similarity), block.face_ids[place], block.names[place])
+            for block, places in _promising(self._blocks, asked, best)
+            for place, similarity in zip(places, block.compare(asked, places), strict=True)
+        ]
         return tuple(
-            Candidate(self.subjects[i].face_id, self.subjects[i].person_name, -negated)
-            for negated, i in ranked
+            Candidate(face_id, name, -negated)
+            for negated, face_id, name in heapq.nsmallest(best, ranked)
         )
+
+    async def match_each(self, probes: NDArray[np.float32]) -> list[tuple[Candidate, ...]]:
+        """`match` for each row of float32 (n, d), in a thread where that would hold up the event loop."""
+        if self.faces * len(probes) <= FACES_AT_ONCE:
+            return [self.match(probe) for probe in probes]
+        return await asyncio.to_thread(lambda: [self.match(probe) for probe in probes])
 
 
 class GallerySource(Protocol):
@@ -120,25 +132,50 @@ class FixedGallery:
     current: Gallery
 
 
-def fits(subject: Subject, model: ModelVersion, dimension: int) -> bool:
-    """Whether a subject's embeddings may be compared with this model's."""
-    return subject.embeddings.shape[1] == dimension and subject.model_sha256 == model.sha256
+def blocks_of(subjects: Sequence[Subject]) -> list[Block]:
+    """Blocks of no more than BLOCK_FACES, where no single person has more."""
+    blocks: list[Block] = []
+    first, faces = 0, 0
+    for place, subject in enumerate(subjects):
+        if faces and faces + len(subject.embeddings) > BLOCK_FACES:
+            blocks.append(Block.of(subjects[first:place]))
+            first, faces = place, 0
+        faces += len(subject.embeddings)
+    return [*blocks, Block.of(subjects[first:])] if faces else []
 
 
-def _digest(model: ModelVersion, dimension: int, subjects: tuple[Subject, ...]) -> str:
-    """A hash of all that decides a match: the same people give the same version in every process."""
-    digest = hashlib.sha256()
+def _promising(
+    blocks: Sequence[Block], probe: Probe, best: int
+) -> list[tuple[Block, NDArray[np.intp]]]:
+    """Everybody who could be among the best. All others are certainly less alike than `best` people are."""
+    least = -np.inf  # so alike, at least, are `best` of the people met so far
+    leaders: list[float] = []
+    hopeful: list[tuple[Block, NDArray[np.intp], NDArray[np.float64]]] = []
+    for block in blocks:
+        alike, error = block.estimate(probe)
+        places = np.flatnonzero(alike >= least - error)
+        if not len(places):
+            continue
+        found = alike[places].astype(np.float64)
+        leaders = heapq.nlargest(best, [*leaders, *(_largest(found, best) - error).tolist()])
+        least = leaders[-1] if len(leaders) == best else -np.inf
+        hopeful.append((block, places, found + error))
+    kept = ((block, places[most >= least]) for block, places, most in hopeful)
+    return [(block, places) for block, places in kept if len(places)]
 
-    def add(part: bytes) -> None:
-        # Length first, so that no two different lists of parts run together to the same bytes.
-        digest.update(struct.pack("<Q", len(part)))
-        digest.update(part)
 
-    add(model.sha256.encode())
-    add(str(dimension).encode())
-    for subject in subjects:
-        add(subject.face_id.encode())
-        add(subject.person_name.encode())
-        add(b"1" if subject.is_authorized else b"0")
-        add(subject.embeddings.astype("<f4").tobytes())
-    return digest.hexdigest()[:16]
+def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    return np.partition(values, -count)[-count:] if count < len(values) else values
+
+
+def _digest(model: ModelVersion, dimension: int, blocks: Sequence[Block]) -> str:
+    """A hash of all that decides a match: the same people give the same version in every process.
+
+    A sum over the people, so that neither their order nor what they were before plays a part.
+    """
+    total = np.zeros(4, np.uint64)
+    for block in blocks:
+        total += block.digests.sum(axis=0, dtype=np.uint64)
+    people = sum(len(block.face_ids) for block in blocks)
+    content = f"{model.sha256}/{dimension}/{people}/".encode() + total.astype("<u8").tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -11,9 +11,9 @@ from orchestrator.errors import CacheError
 from orchestrator.metrics import Metrics
 from orchestrator.ports import ModelVersion
 from orchestrator.recognition.connection import failing_as_cache_error
-from orchestrator.recognition.enrolled import EnrolledPerson
-from orchestrator.recognition.gallery import MEND, Gallery, fits
-from orchestrator.recognition.gallery_store import CHANGED, Changes, GalleryStore, Stamp
+from orchestrator.recognition.gallery import MEND, Gallery
+from orchestrator.recognition.gallery_reader import GalleryReader, Loaded
+from orchestrator.recognition.gallery_store import CHANGED, GalleryStore
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +42,15 @@ class GalleryWatcher:
         self._dimension = dimension
         self._metrics = metrics
         self._poll_s = poll_s
-        self._stamp: Stamp | None = None
-        self._revisions: dict[str, int] = {}
-        self._people: dict[str, EnrolledPerson] = {}
+        self._reader = GalleryReader(self._store, model, dimension)
+        self._counted: set[str] = set()  # ids of damaged records that the metric has
         self._announced = asyncio.Event()
         self._shortfall: str | None = None
-        self._current = Gallery.empty(model, dimension)
         self.problem: str | None = "the gallery has not been loaded yet"
 
     @property
     def current(self) -> Gallery:
-        return self._current
+        return self._reader.gallery
 
     @property
     def degraded(self) -> bool:
@@ -61,20 +59,17 @@ class GalleryWatcher:
     async def refresh(self) -> bool:
         """Read what changed; returns whether anything did. Raises CacheError, and keeps what is loaded."""
         stamp = await self._store.stamp()
-        if stamp == self._stamp:
+        held = self._reader.loaded
+        if held is not None and held.stamp == stamp:
             self._recovered()
             return False
-        if not stamp.epoch and self._people:
+        if not stamp.epoch and self._reader.has_people:
             # Everybody at once is nobody's wish: Redis came back without its data.
             self._report(
                 "Redis lost the gallery; the faces in memory stay in use: restore Redis or enrol again"
             )
             return False
-        # A version that went back is a restored backup, whose revisions mean something else.
-        held = self._stamp
-        epoch = held.epoch if held is not None and stamp.version >= held.version else ""
-        changes = await self._store.changes(self._revisions, epoch)
-        await self._adopt(changes, fresh=epoch != changes.stamp.epoch)
+        self._tell(await self._reader.update(stamp))
         return True
 
     async def run(self) -> NoReturn:
@@ -89,7 +84,7 @@ class GalleryWatcher:
                 await self.refresh()
             except CacheError as error:
                 self._metrics.gallery_reloads.labels("unavailable").inc()
-                self._report(f"{error}; the {len(self._current)} people in memory stay in use")
+                self._report(f"{error}; the {len(self.current)} people in memory stay in use")
             try:
                 async with asyncio.timeout(self._poll_s):
                     await self._announced.wait()
@@ -115,40 +110,28 @@ class GalleryWatcher:
                 log.debug("%s", error)
                 await asyncio.sleep(RESUBSCRIBE_S)
 
-    async def _adopt(self, changes: Changes, *, fresh: bool) -> None:
-        held = {} if fresh else self._people
-        people = {i: p for i, p in held.items() if i in changes.revisions}
-        people |= changes.people
-        for face_id in changes.rejected:
-            people.pop(face_id, None)
-        usable = [
-            s for p in people.values() if fits(s := p.subject(), self._model, self._dimension)
-        ]
-        # Stacking and digesting a large gallery takes longer than a frame may wait.
-        gallery = await asyncio.to_thread(Gallery, self._model, self._dimension, usable)
-        self._people = people
-        self._revisions = dict(changes.revisions)
-        self._stamp = changes.stamp
-        self._current = gallery
+    def _tell(self, loaded: Loaded) -> None:
+        gallery = loaded.gallery
         self._metrics.gallery_faces.set(gallery.faces)
         self._metrics.gallery_reloads.labels("loaded").inc()
-        for rejected in changes.rejected.values():
-            self._metrics.face_cache_rejected.labels(rejected.reason).inc()
+        for face_id in loaded.rejected.keys() - self._counted:
+            self._metrics.face_cache_rejected.labels(loaded.rejected[face_id].reason).inc()
+        self._counted = set(loaded.rejected)
         log.info("gallery %s: %d people, %d faces", gallery.version, len(gallery), gallery.faces)
-        self._shortfall = self._left_out(changes, len(people) - len(usable))
+        self._shortfall = self._left_out(loaded)
         self._recovered()
 
-    def _left_out(self, changes: Changes, strangers: int) -> str | None:
+    def _left_out(self, loaded: Loaded) -> str | None:
         """What keeps part of the store from being used although Redis answers."""
-        if changes.rejected:
-            ids = ", ".join(sorted(changes.rejected)[:3])
+        if loaded.rejected:
+            ids = ", ".join(sorted(loaded.rejected)[:3])
             return (
-                f"{len(changes.rejected)} damaged records in the gallery are left out ({ids}); "
+                f"{len(loaded.rejected)} damaged records in the gallery are left out ({ids}); "
                 "`fess faces remove ID` and enrol again"
             )
-        if strangers:
+        if loaded.foreign:
             return (
-                f"{strangers} people were enrolled with another model than {self._model.name} "
+                f"{len(loaded.foreign)} people were enrolled with another model than {self._model.name} "
                 f"({self._dimension}-d) and cannot be recognised; {MEND}"
             )
         return None

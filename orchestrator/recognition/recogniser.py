@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import InferenceError, InferenceInvalid
 from orchestrator.face import FaceQuality, Faces, Sighting
 from orchestrator.frame import Frame
-from orchestrator.identity import Identity
+from orchestrator.identity import Candidate, Identity
 from orchestrator.metrics import Metrics
 from orchestrator.ports import FaceDetector, FaceEmbedder, Recognition
 from orchestrator.recognition.alignment import align
@@ -123,7 +123,8 @@ class FaceRecogniser:
             crops = np.stack([face.crop for face in good])
             embeddings = await self._embed(crops, deadline_s)
             embedded.update(face.track.track_id for face in good)
-            return self._decide(frame, faces, good, embeddings, gallery)
+            found = await gallery.match_each(embeddings)
+            return self._decide(frame, faces, good, embeddings, found, gallery)
         finally:
             self._count(persons, embedded)
 
@@ -254,15 +255,16 @@ class FaceRecogniser:
         faces: Faces,
         good: Sequence[_GoodFace],
         embeddings: NDArray[np.float32],
+        found: Sequence[tuple[Candidate, ...]],
         gallery: Gallery,
     ) -> tuple[Recognition, ...]:
         recognitions: list[Recognition] = []
-        for face, embedding in zip(good, embeddings, strict=True):
+        for face, embedding, candidates in zip(good, embeddings, found, strict=True):
             followed = self._followed.get(face.track.track_id)
             if followed is None:
                 continue  # the track ended while the server was working
             followed.seen = _sighting(frame, faces.xyxy[face.row])
-            identity = followed.decision.add(gallery.match(embedding), gallery, frame.pts_s)
+            identity = followed.decision.add(candidates, gallery, frame.pts_s)
             if identity is None:
                 continue
             # The face that decided is one that claims the person, so it is safe to keep under the person's id.

@@ -21,7 +21,8 @@ from orchestrator.picture import ArrayPicture
 from orchestrator.ports import ModelVersion
 from orchestrator.recognition.connection import connect
 from orchestrator.recognition.face_cache import FaceCache
-from orchestrator.recognition.gallery import Gallery, Subject
+from orchestrator.recognition.gallery import Gallery
+from orchestrator.recognition.subject import Subject
 from orchestrator.settings import CacheSettings
 from tests.performance.bench import Bench, folder_of_one_run, settings_of
 from tests.performance.machine import ROOT

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import GalleryMismatch
 from orchestrator.ports import ModelVersion
-from orchestrator.recognition.gallery import Gallery, Subject
+from orchestrator.recognition.gallery import Gallery
+from orchestrator.recognition.subject import Subject
 from tests.recognition.vectors import (
     DIMENSION,
     MODEL,

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.ports import ModelVersion
-from orchestrator.recognition.gallery import Gallery, Subject
+from orchestrator.recognition.gallery import Gallery
+from orchestrator.recognition.subject import Subject
 
 MODEL = ModelVersion("face_embedder", "1", "e" * 64)
 DIMENSION = 8
