@@ -28,6 +28,9 @@ class Name(StrEnum):
     COMEBACK = "comeback"
     MEMORY = "memory"
     SHUTDOWN = "shutdown"
+    GALLERY = "gallery"
+    CAPACITY = "capacity"
+    GROWTH = "growth"
 
 
 def main(

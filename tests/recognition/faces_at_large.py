@@ -31,12 +31,12 @@ def pictures(
     return unit(alike * people + np.sqrt(1.0 - alike * alike, dtype=np.float32) * noise)
 
 
-def subjects(embeddings: NDArray[np.float32], per_person: int = 1) -> list[Subject]:
-    """Each so many rows are one person."""
+def subjects(embeddings: NDArray[np.float32], per_person: int = 1, first: int = 0) -> list[Subject]:
+    """Each so many rows are one person; their numbers begin with `first`."""
     return [
         Subject(
-            f"person-{start // per_person:08}",
-            f"Person {start // per_person}",
+            f"person-{first + start // per_person:08}",
+            f"Person {first + start // per_person}",
             start % 2 == 0,
             embeddings[start : start + per_person],
             MODEL.sha256,
