@@ -15,7 +15,7 @@ from tests.performance.exposition import Samples, mean_ms, samples, total
 from tests.performance.outcome import Breakdown, Figure, Outcome, at_least, below
 from tests.performance.scene import FPS, PRODUCTION, addresses, rtsp_cameras, scene
 from tests.performance.statistic import interval_of_percentile, percentile
-from tests.performance.usage import Account, Shares, child_running, resident_mib, threads_s
+from tests.performance.usage import Account, Shares, child_running, family, resident_mib, threads_s
 from tests.performance.witness import Witness
 
 SETTLE_S = 5.0
@@ -33,14 +33,16 @@ class Reading:
     metrics: Samples
     threads: dict[tuple[int, str], float]
     resident_mib: float
+    triton_mib: float
 
     @classmethod
-    async def of(cls, fess: Running) -> "Reading":
+    async def of(cls, fess: Running, triton: int) -> "Reading":
         return cls(
             await asyncio.to_thread(fess.cameras),
             samples((await asyncio.to_thread(fess.get, "/metrics"))[1].decode()),
             threads_s(fess.process.pid),
             resident_mib(fess.process.pid),
+            sum(resident_mib(process.pid) for process in family(triton)),
         )
 
 
@@ -53,6 +55,32 @@ class Watch:
     shares: Shares
     witness: Witness
 
+    def inspected(self) -> dict[str, int]:
+        """Frames, by camera."""
+        return {
+            name: int(after["coverage"]["inspected"] - self._coverage(name)["inspected"])
+            for name, after in self.after.cameras.items()
+        }
+
+    def lost(self) -> dict[str, int]:
+        """Frames that should have been inspected and were not, by cause."""
+        return {
+            cause: sum(
+                int(after["coverage"]["skipped"].get(cause, 0))
+                - int(self._coverage(name)["skipped"].get(cause, 0))
+                for name, after in self.after.cameras.items()
+            )
+            for cause in LOST
+        }
+
+    def ages_ms(self) -> list[float]:
+        """Of the motion events: from the decoded frame to their receipt."""
+        return [age_s * 1000 for age_s in self.witness.ages_s(motion=True)]
+
+    def _coverage(self, name: str) -> dict[str, Any]:
+        coverage: dict[str, Any] = self.before.cameras[name]["coverage"]
+        return coverage
+
 
 async def measure(bench: Bench) -> Outcome:
     seconds = bench.seconds or bench.choose(120, 20)
@@ -62,7 +90,7 @@ async def measure(bench: Bench) -> Outcome:
             with rtsp_cameras(mounts) as rtsp:
                 cameras = addresses(rtsp, mounts)
                 before = await _bare(bench, cameras, seconds / 4)
-                watch = await _watch(bench, beside, folder, cameras, seconds)
+                watch = await watch_cameras(bench, beside, folder, cameras, seconds)
                 after = await _bare(bench, cameras, seconds / 4)
     return _outcome(watch, (before, after))
 
@@ -77,17 +105,19 @@ async def _bare(bench: Bench, cameras: dict[str, dict[str, object]], seconds: fl
         return account.close().by_role["bare"] / len(cameras) * 100
 
 
-async def _watch(
+async def watch_cameras(
     bench: Bench,
     beside: Servers,
     folder: Path,
     cameras: dict[str, dict[str, object]],
     seconds: float,
+    variables: dict[str, str] = PRODUCTION,
 ) -> Watch:
+    """Start `fess run` on these cameras and measure it once all are up. Raises TimeoutError where they do not come."""
     bus = make_bus(beside.settings)
     witness = Witness(bus, "bench")
     try:
-        with running(folder, beside.settings, cameras, **PRODUCTION) as fess:
+        with running(folder, beside.settings, cameras, **variables) as fess:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(witness.run())
                 await until(lambda: fess.sees(*cameras, frames=5), 90, "every camera being seen")
@@ -101,7 +131,7 @@ async def _watch(
 
 
 async def _observe(fess: Running, beside: Servers, witness: Witness, seconds: float) -> Watch:
-    before = await Reading.of(fess)
+    before = await Reading.of(fess, beside.triton.pid)
     account = Account(
         {
             "orchestrator": fess.process.pid,
@@ -115,20 +145,16 @@ async def _observe(fess: Running, beside: Servers, witness: Witness, seconds: fl
     await asyncio.sleep(seconds)
     witness.recording = False
     shares = account.close()
-    return Watch(before, await Reading.of(fess), shares, witness)
+    return Watch(before, await Reading.of(fess, beside.triton.pid), shares, witness)
 
 
 def _outcome(watch: Watch, bare: tuple[float, float]) -> Outcome:
     seconds, count = watch.shares.wall_s, len(watch.before.cameras)
-    inspected = {name: _counted(watch, name, "inspected") for name in watch.before.cameras}
-    lost = {
-        cause: sum(_skipped(watch, name, cause) for name in watch.before.cameras) for cause in LOST
-    }
+    inspected, lost = watch.inspected(), watch.lost()
     whole = sum(inspected.values()) + sum(lost.values())
     rates = sorted(number / seconds for number in inspected.values())
     causes = ", ".join(f"{cause} {number}" for cause, number in lost.items())
     per_camera = watch.shares.by_role["orchestrator"] / count * 100
-    ages_ms = [age_s * 1000 for age_s in watch.witness.ages_s(motion=True)]
     figures = (
         at_least(
             "inspected frames a second and camera, slowest camera",
@@ -144,7 +170,7 @@ def _outcome(watch: Watch, bare: tuple[float, float]) -> Outcome:
             1.0,
             f"{sum(lost.values())} of {whole}: {causes}",
         ),
-        *_latencies(ages_ms),
+        *_latencies(watch.ages_ms()),
         below(
             "orchestrator CPU a camera",
             per_camera,
@@ -188,17 +214,6 @@ def _latencies(ages_ms: list[float]) -> list[Figure]:
             below(what, value, "ms", bar, spread) if bar else Figure(what, value, "ms", spread)
         )
     return found
-
-
-def _counted(watch: Watch, name: str, what: str) -> int:
-    return int(
-        watch.after.cameras[name]["coverage"][what] - watch.before.cameras[name]["coverage"][what]
-    )
-
-
-def _skipped(watch: Watch, name: str, cause: str) -> int:
-    after = watch.after.cameras[name]["coverage"]["skipped"].get(cause, 0)
-    return int(after - watch.before.cameras[name]["coverage"]["skipped"].get(cause, 0))
 
 
 def _roles(watch: Watch) -> Breakdown:

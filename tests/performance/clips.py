@@ -3,12 +3,13 @@
 H.264, 25 pictures a second, a keyframe every two seconds, no B-frames; true to the footage's own time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.video.stream import VideoStream
 
 FPS = 25
@@ -23,7 +24,9 @@ class Format:
     bit_rate: int
 
 
+FOUR_K = Format(3840, 2160, 12_000_000)
 FULL_HD = Format(1920, 1080, 4_000_000)
+HD = Format(1280, 720, 2_000_000)
 SMALL = Format(640, 360, 800_000)
 
 
@@ -31,6 +34,31 @@ def stream_of(
     source: Path, target: Path, seconds: float, form: Format = FULL_HD, begin_s: float = 0.0
 ) -> Path:
     """Write `seconds` of a clip, from `begin_s` on, as such a stream, unless it is there already."""
+    return _written(target, form, _pictures(source, begin_s, seconds, form))
+
+
+def composed_of(
+    sources: Sequence[Path], columns: int, target: Path, seconds: float, form: Format = FULL_HD
+) -> Path:
+    """The same of several clips side by side, row by row, each 4:3 in the middle of its cell."""
+    height, cell = form.height // columns, form.width // columns
+    width = height * 4 // 3
+    tile = Format(width, height, 0)
+
+    def pictures() -> Iterator[av.VideoFrame]:
+        canvas = np.full((form.height, form.width, 3), 96, np.uint8)
+        films = [_pictures(source, 0.0, seconds, tile) for source in sources]
+        for row in zip(*films, strict=True):
+            for number, picture in enumerate(row):
+                top = number // columns * height
+                left = number % columns * cell + (cell - width) // 2
+                canvas[top : top + height, left : left + width] = picture.to_ndarray(format="rgb24")
+            yield av.VideoFrame.from_ndarray(canvas, format="rgb24").reformat(format="yuv420p")
+
+    return _written(target, form, pictures())
+
+
+def _written(target: Path, form: Format, pictures: Iterator[av.VideoFrame]) -> Path:
     if target.is_file():
         return target
     part = target.with_suffix(".part.mp4")
@@ -43,7 +71,7 @@ def stream_of(
         stream.codec_context.bit_rate = form.bit_rate
         limit = str(form.bit_rate)
         stream.options = {"preset": "veryfast", "maxrate": limit, "bufsize": limit}
-        for number, frame in enumerate(_pictures(source, begin_s, seconds, form)):
+        for number, frame in enumerate(pictures):
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

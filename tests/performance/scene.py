@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.performance.bench import Bench
-from tests.performance.clips import SMALL, stream_of
+from tests.performance.clips import FULL_HD, SMALL, Format, stream_of
 from tests.performance.outcome import Lacking
 from tests.servers.rtsp import RtspServer
 
@@ -21,14 +21,14 @@ def people_clip(bench: Bench) -> Path:
     return stream_of(bench.sample(PEOPLE), bench.folder / "people-360p25.mp4", 60.0, SMALL, 8.0)
 
 
-def scene(bench: Bench, count: int) -> dict[str, Path]:
+def scene(bench: Bench, count: int, form: Format = FULL_HD) -> dict[str, Path]:
     """Cameras and their clips: two of three see people, one sees a road and nobody."""
     clips = []
     for name in (PEOPLE, ROAD):
-        target = bench.folder / f"{Path(name).stem}-1080p25.mp4"
+        target = bench.folder / f"{Path(name).stem}-{form.height}p25.mp4"
         if not target.is_file():
             bench.say(f"making {target.name} (once)")
-        clips.append(stream_of(bench.sample(name), target, CLIP_S))
+        clips.append(stream_of(bench.sample(name), target, CLIP_S, form))
     return {f"camera-{number:02}": clips[number % 3 == 2] for number in range(count)}
 
 
