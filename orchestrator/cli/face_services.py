@@ -1,6 +1,6 @@
 """What the `fess faces` commands need: the gallery's store and, to enrol, the face models."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +19,8 @@ from orchestrator.ledger import CameraLedger
 from orchestrator.metrics import Metrics
 from orchestrator.ports import ModelVersion
 from orchestrator.recognition.connection import connect, ping
-from orchestrator.recognition.enrolled import EnrolledPerson
 from orchestrator.recognition.enrolment import Accepted, Examination, Examiner, Refused, Sample
-from orchestrator.recognition.gallery import Gallery
+from orchestrator.recognition.gallery_reader import GalleryReader
 from orchestrator.recognition.gallery_store import GalleryStore
 from orchestrator.recognition.still import open_still
 from orchestrator.servers import open_servers
@@ -41,12 +40,7 @@ class FaceModel:
     version: ModelVersion
     dimension: int
     examiner: Examiner
-
-    def gallery(self, people: Sequence[EnrolledPerson]) -> Gallery:
-        """Those of the people who can be compared under this model."""
-        subjects = (person.subject() for person in people)
-        usable = [s for s in subjects if s.fits(self.version, self.dimension)]
-        return Gallery(self.version, self.dimension, usable)
+    reader: GalleryReader  # of those who can be compared under this model
 
 
 class FaceServices:
@@ -73,7 +67,9 @@ class FaceServices:
                 self._settings.faces,
                 threshold=faces.match_threshold,
             )
-            yield FaceModel(faces.embedder.model, faces.embedder.dimension, examiner)
+            model, dimension = faces.embedder.model, faces.embedder.dimension
+            reader = GalleryReader(self.store, model, dimension)
+            yield FaceModel(model, dimension, examiner, reader)
         finally:
             await client.close()
 

@@ -182,7 +182,7 @@ async def _enrol(
     if not agreed.accepted:
         console.print("  Not enrolled: no picture is fit for it.")
         return False
-    gallery = model.gallery(await services.store.people())
+    gallery = await model.reader.latest()
     own_id = present.face_id if present else None
     alike = model.examiner.confusables(agreed.accepted, gallery, own_id)
     if alike and not _accepts(console, name, alike, wish.yes):

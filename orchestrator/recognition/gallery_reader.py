@@ -52,6 +52,10 @@ class GalleryReader:
     def has_people(self) -> bool:
         return self.loaded is not None and bool(self.loaded.revisions)
 
+    async def latest(self) -> Gallery:
+        """What the store has now. Raises CacheError."""
+        return (await self.update(await self._store.stamp())).gallery
+
     async def update(self, stamp: Stamp) -> Loaded:
         """Read up to this stamp, and what came in meanwhile. Raises CacheError, and keeps what is loaded."""
         for _ in range(ATTEMPTS):

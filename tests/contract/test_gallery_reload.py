@@ -49,13 +49,9 @@ async def crowd(store: GalleryStore, count: int = MANY) -> None:
         await save(store, looking(enrolled(f"P{number}", 0), like(1, number / count)))
 
 
-async def up_to_date(store: GalleryStore, reader: GalleryReader) -> Gallery:
-    return (await reader.update(await store.stamp())).gallery
-
-
 async def truth(store: GalleryStore) -> Gallery:
     """The gallery that somebody has who reads everything for the first time."""
-    return await up_to_date(store, GalleryReader(store, MODEL, DIMENSION))
+    return await GalleryReader(store, MODEL, DIMENSION).latest()
 
 
 async def bytes_sent(redis: Redis) -> int:
@@ -64,7 +60,7 @@ async def bytes_sent(redis: Redis) -> int:
 
 async def follower(store: GalleryStore) -> GalleryReader:
     reader = GalleryReader(store, MODEL, DIMENSION)
-    await up_to_date(store, reader)
+    await reader.latest()
     return reader
 
 
@@ -76,7 +72,7 @@ async def test_a_change_among_many_reads_little_more_than_the_change(
     await save(store, enrolled("Ada", 0))
     record = await redis.hstrlen(SUBJECTS, "person-ada")
     before = await bytes_sent(redis)
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert await bytes_sent(redis) - before < record + 4000  # INFO itself is most of that
     assert len(gallery) == MANY + 1
     assert gallery.version == (await truth(store)).version
@@ -87,7 +83,7 @@ async def test_a_removed_person_is_not_found_any_more(store: GalleryStore) -> No
     await save(store, enrolled("Ben", 1))
     reader = await follower(store)
     await store.remove("Ada")
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert [candidate.person_name for candidate in gallery.match(axis(0))] == ["Ben"]
     assert gallery.subject("person-ada") is None
 
@@ -100,7 +96,7 @@ async def test_a_person_who_is_enrolled_anew_is_known_by_the_new_face_alone(
     await save(store, enrolled("Ben", 1))
     reader = await follower(store)
     await save(store, looking(ada, axis(2)))
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert gallery.faces == 2
     assert gallery.match(axis(2))[0].person_name == "Ada"
     assert gallery.match(axis(0))[0].similarity == 0.0
@@ -113,7 +109,7 @@ async def test_a_reader_that_missed_every_announcement_catches_up_at_once(
     await crowd(store, 30)
     for number in range(0, 30, 3):
         await store.remove(f"P{number}")
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert len(gallery) == 20
     assert gallery.version == (await truth(store)).version
 
@@ -129,7 +125,7 @@ async def test_a_reader_that_the_log_does_not_reach_compares_everything(
     for number in range(5, 9):
         await save(store, looking(enrolled(f"P{number}", 0), axis(3)))
     assert await store.changed_since(held.version) is None
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert len(gallery) == 9
     assert gallery.version == (await truth(store)).version
 
@@ -141,11 +137,11 @@ async def test_a_log_that_was_lost_is_not_taken_for_no_change(
     reader = await follower(store)
     await store.remove("P1")
     await redis.delete(LOG)
-    assert (await up_to_date(store, reader)).version == (await truth(store)).version
+    assert (await reader.latest()).version == (await truth(store)).version
     await store.remove("P2")
     await redis.delete(LOG)
     await save(store, enrolled("Ada", 0))
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert len(gallery) == 4
     assert gallery.subject("person-p2") is None
 
@@ -158,7 +154,7 @@ async def test_a_gallery_that_was_replaced_as_a_whole_is_read_as_a_whole(
     await redis.flushdb()
     for number in range(10, 30):
         await save(store, looking(enrolled(f"P{number}", 0), axis(number % DIMENSION)))
-    gallery = await up_to_date(store, reader)
+    gallery = await reader.latest()
     assert {subject.person_name for subject in gallery.subjects} == {f"P{n}" for n in range(10, 30)}
 
 
@@ -188,7 +184,7 @@ async def test_a_person_removed_while_everybody_is_read_is_not_in_the_gallery(
             return found
 
     await crowd(store, 10)
-    gallery = await up_to_date(store, GalleryReader(Busy(store._redis), MODEL, DIMENSION))
+    gallery = await GalleryReader(Busy(store._redis), MODEL, DIMENSION).latest()
     assert gallery.subject("person-p7") is None
     assert gallery.subject("person-ada") is not None
     assert gallery.version == (await truth(store)).version
@@ -219,9 +215,9 @@ async def test_after_any_history_the_reader_has_what_the_store_has(
         elif what == "remove":
             await store.remove(f"P{who}")
         elif what == "read":
-            await up_to_date(store, reader)
+            await reader.latest()
         else:
             await redis.delete(LOG)
-    gallery, expected = await up_to_date(store, reader), await truth(store)
+    gallery, expected = await reader.latest(), await truth(store)
     assert gallery.version == expected.version
     assert gallery.match(axis(1)) == expected.match(axis(1))
