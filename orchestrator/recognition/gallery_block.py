@@ -7,7 +7,7 @@ are compared in full. So nobody is overlooked, and no similarity is an estimate.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Self
 
 import numpy as np
@@ -80,7 +80,7 @@ class Block:
             tuple(subject.is_authorized for subject in subjects),
             np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
             np.frombuffer(digests, "<u8").reshape(-1, 4),
-            {face_id: place for place, face_id in enumerate(face_ids)},
+            dict(zip(face_ids, range(len(face_ids)), strict=True)),
             matrix,
             codes,
             scales,
@@ -90,21 +90,21 @@ class Block:
 
     @classmethod
     def joined(cls, blocks: "Sequence[Block]") -> "Block":
-        """One block of several. Only copies, which NumPy does without holding up other threads."""
+        """One block of several. Only copies, which hold up other threads for a millisecond or two."""
         if len(blocks) == 1:
             return blocks[0]
-        face_ids = tuple(face_id for block in blocks for face_id in block.face_ids)
+        face_ids = tuple(chain.from_iterable(block.face_ids for block in blocks))
         offsets = np.cumsum([0] + [block.faces for block in blocks])
         starts = [
             block.starts[:-1] + offset for block, offset in zip(blocks, offsets, strict=False)
         ]
         return cls(
             face_ids,
-            tuple(name for block in blocks for name in block.names),
-            tuple(each for block in blocks for each in block.authorized),
+            tuple(chain.from_iterable(block.names for block in blocks)),
+            tuple(chain.from_iterable(block.authorized for block in blocks)),
             np.concatenate([*starts, offsets[-1:]]).astype(np.int64),
             np.concatenate([block.digests for block in blocks]),
-            {face_id: place for place, face_id in enumerate(face_ids)},
+            dict(zip(face_ids, range(len(face_ids)), strict=True)),
             np.concatenate([block.matrix for block in blocks]),
             np.concatenate([block.codes for block in blocks]),
             np.concatenate([block.scales for block in blocks]),
