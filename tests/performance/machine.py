@@ -26,7 +26,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> "Machine":
-        names = ("av", "numpy", "onnxruntime", "tritonclient", "redis", "aiokafka")
+        names = ("av", "numpy", "simsimd", "onnxruntime", "tritonclient", "redis", "aiokafka")
         return cls(
             processor=_processor(),
             cores=os.cpu_count() or 0,

@@ -12,7 +12,8 @@ from tests.performance.statistic import percentile
 
 LATEST_MS = 500.0
 MOST_DROPPED = 0.01
-SLOWEST_FPS = FPS * 0.99
+# In half a minute the edges of the measurement alone are a frame or two of 160.
+SLOWEST_FPS = FPS * 0.97
 # Less idle than this, over all cores, and there was nothing left to give.
 SPENT = 0.1
 
