@@ -37,25 +37,29 @@ class Gallery:
                 f"{', …' if len(strangers) > 3 else ''}) were enrolled with another model than "
                 f"{model.name} {model.version} ({dimension}-d); {MEND}"
             )
-        self._adopt(model, dimension, blocks_of(kept))
+        self._adopt(model, dimension, blocks_of(kept), asyncio.Lock())
 
     @classmethod
     def empty(cls, model: ModelVersion, dimension: int) -> "Gallery":
         return cls(model, dimension, ())
 
-    def _adopt(self, model: ModelVersion, dimension: int, blocks: Sequence[Block]) -> None:
+    def _adopt(
+        self, model: ModelVersion, dimension: int, blocks: Sequence[Block], turn: asyncio.Lock
+    ) -> None:
         self.model = model
         self.dimension = dimension
         self._blocks = packed(blocks, BLOCK_FACES)
         self._people = sum(len(block.face_ids) for block in self._blocks)
         self.faces = sum(block.faces for block in self._blocks)
         self.version = _digest(model, dimension, self._blocks)
+        self._turn = turn  # whose turn it is to search in a thread: never more than one core
 
     def changed(self, gone: Collection[str], come: Sequence[Block]) -> "Gallery":
         """Without the one and with the other; who changed is among both. `come` are `blocks_of` people who fit."""
         kept = [block.without(gone) for block in self._blocks]
+        blocks = [*(block for block in kept if block is not None), *come]
         gallery = Gallery.__new__(Gallery)
-        gallery._adopt(self.model, self.dimension, [*(b for b in kept if b is not None), *come])
+        gallery._adopt(self.model, self.dimension, blocks, self._turn)
         return gallery
 
     def __len__(self) -> int:
@@ -115,7 +119,8 @@ class Gallery:
         """`match` for each row of float32 (n, d), in a thread where that would hold up the event loop."""
         if self.faces * len(probes) <= FACES_AT_ONCE:
             return [self.match(probe) for probe in probes]
-        return await asyncio.to_thread(lambda: [self.match(probe) for probe in probes])
+        async with self._turn:
+            return await asyncio.to_thread(lambda: [self.match(probe) for probe in probes])
 
 
 class GallerySource(Protocol):

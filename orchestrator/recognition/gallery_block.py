@@ -66,6 +66,10 @@ class Block:
     error: float
     longest: float
 
+    def __post_init__(self) -> None:
+        for column in (self.starts, self.digests, self.matrix, self.codes, self.scales):
+            column.flags.writeable = False
+
     @classmethod
     def of(cls, subjects: Sequence[Subject]) -> Self:
         """Of at least one person, each with at least one picture, all of one model."""
@@ -130,15 +134,8 @@ class Block:
 
     def subject(self, place: int, model_sha256: str) -> Subject:
         rows = slice(self.starts[place], self.starts[place + 1])
-        embeddings = self.matrix[rows]
-        embeddings.flags.writeable = False
-        return Subject(
-            self.face_ids[place],
-            self.names[place],
-            self.authorized[place],
-            embeddings,
-            model_sha256,
-        )
+        name, authorized = self.names[place], self.authorized[place]
+        return Subject(self.face_ids[place], name, authorized, self.matrix[rows], model_sha256)
 
     def estimate(self, probe: Probe) -> tuple[NDArray[np.float32], float]:
         """How alike each person is, and how far from that the truth may be."""
