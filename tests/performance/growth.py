@@ -16,7 +16,7 @@ BEGIN_S = 60.0  # from here on the clip shows somebody nearly all the time
 CAMERAS = (1, 2, 4, 8)
 FORMS = (SMALL, HD, FULL_HD, FOUR_K)
 PAIR = 2  # cameras, where something else than their number grows
-# People in the picture: so many tiles, each a person whose face fills much of it.
+# People in the picture: so many tiles, each a person down to the hips, facing the camera.
 GRIDS = {1: 1, 4: 2, 9: 3}
 FACES = ("again", "bird", "book", "brother", "eat", "learn", "milk", "night", "again")
 
