@@ -1,7 +1,7 @@
 """Brings a gallery up to date with the store: reads only what changed, and the old one stays until then."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -32,7 +32,7 @@ class Loaded:
 class Difference:
     """revisions: of the people who are new or changed."""
 
-    revisions: Mapping[str, int]
+    revisions: dict[str, int]
     gone: Collection[str]
 
 
@@ -73,14 +73,18 @@ class GalleryReader:
             held = Loaded(stamp, self._empty)
         difference = await self._difference(held)
         blocks, foreign, rejected = await self._read(held.gallery, difference)
-        gone = {*difference.gone, *difference.revisions}
+        # Of a million new people none has to be looked for among those held: work for the loop, kept small.
+        gone = {*difference.gone, *(difference.revisions if held.revisions else ())}
         # Copying blocks of a large gallery takes longer than a frame may wait.
         gallery = await asyncio.to_thread(held.gallery.changed, gone, blocks)
         for face_id in gone:
             held.revisions.pop(face_id, None)
             held.rejected.pop(face_id, None)
         held.foreign.difference_update(gone)
-        held.revisions.update(difference.revisions)
+        if held.revisions:
+            held.revisions.update(difference.revisions)
+        else:
+            held.revisions = difference.revisions
         held.foreign.update(foreign)
         held.rejected.update(rejected)
         held.gallery, held.stamp = gallery, stamp
@@ -95,8 +99,9 @@ class GalleryReader:
         else:
             now = await self._store.all_revisions()
             gone = [face_id for face_id in held.revisions if face_id not in now]
-        changed = {i: r for i, r in now.items() if held.revisions.get(i) != r}
-        return Difference(changed, gone)
+        if held.revisions:
+            now = {i: r for i, r in now.items() if held.revisions.get(i) != r}
+        return Difference(now, gone)
 
     async def _read(
         self, gallery: Gallery, difference: Difference
@@ -109,7 +114,8 @@ class GalleryReader:
         parts: list[Block] = []
         foreign: set[str] = set()
         rejected: dict[str, RejectedValue] = {}
-        async for records in self._store.records(sorted(difference.revisions)):
+        async for records in self._store.records(list(difference.revisions)):
+            await asyncio.sleep(0)  # others first: each of the two steps takes a millisecond or two
             subjects = [person.subject() for person in records.people.values()]
             ours = [s.fits(gallery.model, gallery.dimension) for s in subjects]
             foreign.update(s.face_id for s, fits in zip(subjects, ours, strict=True) if not fits)

@@ -33,7 +33,7 @@ LOG = "gallery:log"
 CHANGED = "gallery:changed"
 
 ATTEMPTS = 20  # how often a change is tried when others change the gallery at the same time
-FETCH = 50  # people fetched in one command: about a millisecond's work for the event loop
+FETCH = 20  # people fetched in one command: a millisecond or two of work for the event loop
 SCAN = 1000  # revisions fetched in one command
 LOG_ENTRIES = 10_000  # a reader that is further behind compares all revisions
 LOG_S = 3600  # so that the id of somebody who was removed does not stay

@@ -146,7 +146,7 @@ def _table(title: str, what: str, trials: Mapping[str, Trial]) -> Breakdown:
             ),
             f"{trial.resident_mib:.0f}",
             f"{trial.triton_mib:.0f}",
-            f"{trial.p99_ms:.0f}",
+            f"{trial.p99_ms:.0f}" if trial.events else "no events",
             f"{trial.dropped * 100:.2f}",
         )
         for name, trial in trials.items()
