@@ -58,17 +58,7 @@ class HttpServer:
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
-        # access_log=None: aiohttp's own would write the query, and with it the token.
-        runner = web.AppRunner(
-            self.app(), access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._settings.host, self._settings.port).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise cannot_listen(self._settings, error) from error
-        self._runner = runner
+        self._runner = await listen(self.app(), self._settings)
         return self
 
     async def __aexit__(
@@ -246,7 +236,20 @@ def _packaged(name: str) -> bytes:
     return resources.files("orchestrator").joinpath("page", name).read_bytes()
 
 
-def cannot_listen(settings: HttpSettings, error: OSError) -> SettingsError:
+async def listen(app: web.Application, settings: HttpSettings) -> web.AppRunner:
+    """Serve until the runner is cleaned up. Raises SettingsError."""
+    # access_log=None: aiohttp's own would write the query, and with it the token.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise _cannot_listen(settings, error) from error
+    return runner
+
+
+def _cannot_listen(settings: HttpSettings, error: OSError) -> SettingsError:
     where = f"{settings.host}:{settings.port}"
     match error.errno:
         case errno.EADDRINUSE:

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from orchestrator.access import Access
 from orchestrator.health import HealthDocument
-from orchestrator.http import cannot_listen
+from orchestrator.http import listen
 from orchestrator.settings import HttpSettings
 from orchestrator.workers.merging import merged_health, merged_metrics, starting
 from orchestrator.workers.supervisor import WorkerSupervisor
@@ -54,16 +54,7 @@ class Gateway:
                 web.get("/{page:.*}", self._page),
             ]
         )
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._settings.host, self._settings.port).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise cannot_listen(self._settings, error) from error
-        self._runner = runner
+        self._runner = await listen(app, self._settings)
         self._client = aiohttp.ClientSession(timeout=TIMEOUT)
         return self
 
