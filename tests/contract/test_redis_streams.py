@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 
 from eventbus.backoff import Backoff
 from eventbus.bus import BusUnavailable, PublishError, Record
-from eventbus.events import decode, encode
+from eventbus.consumer import Consumer
+from eventbus.events import Event, decode, encode
 from eventbus.outbox import Outbox
 from eventbus.redis_streams import RedisStreamsBus, RedisStreamsConfig
 from eventbus.topics import Topics
@@ -243,3 +244,21 @@ async def test_a_silent_redis_fails_a_call_in_time(start_redis: StartRedis, topi
         finally:
             os.kill(server.pid, signal.SIGCONT)
         assert await bus.check() < 5.0
+
+
+async def test_a_reader_that_is_cancelled_while_it_acknowledges_ends(
+    redis_server: EmbeddedRedis, topics: Topics
+) -> None:
+    """One time in five the client lost the cancellation, and the reader went on for ever."""
+
+    async def handle(event: Event) -> None:
+        pass
+
+    async with opened(config_of(redis_server), topics) as bus:
+        for number in range(20):
+            await bus.publish([alert("door", number)])
+            consumer = Consumer(bus, [topics.alerts], f"group-{number}", handle)
+            async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+                run = tasks.create_task(consumer.run())
+                await until(lambda c=consumer: c.handled > 0)  # type: ignore[misc]
+                run.cancel()
