@@ -181,6 +181,8 @@ class App:
             "outbox": self._check_outbox,
             "gallery": self._check_gallery,
         }
+        if self._process.settings.triton.shared_memory == "on":
+            checks["shared_memory"] = self._triton.check_sharing
         if self._process.settings.events.bus == "kafka":
             checks["kafka"] = self._bus.check
         return checks
@@ -226,6 +228,8 @@ def make_triton_client(
         breaker=breaker,
         metrics=metrics,
         patient=patient,
+        shared_memory=triton.shared_memory,
+        notes=settings.state_dir / "shared_memory",
     )
 
 

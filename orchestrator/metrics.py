@@ -111,6 +111,22 @@ class Metrics:
             "1 while requests to Triton are held back.",
             registry=registry,
         )
+        self.shared_memory = Gauge(
+            "fess_inference_shared_memory",
+            "1 while pixels go to Triton through shared memory, 0 while they go over gRPC.",
+            registry=registry,
+        )
+        self.inference_plain = Counter(
+            "fess_inference_plain_total",
+            "Requests whose pixels went over gRPC although shared memory is wanted.",
+            ["cause"],  # unshared, no_slot
+            registry=registry,
+        )
+        self.slots_held = Gauge(
+            "fess_inference_slots_held",
+            "Slots of requests that were given up and that Triton may still read.",
+            registry=registry,
+        )
         self.faces_refused = Counter(
             "fess_faces_refused_total",
             "Faces seen but not fit to be recognised.",

@@ -58,6 +58,8 @@ class TritonSettings(Section):
     """Seconds a request may take; a later answer is never applied."""
     max_in_flight: int = Field(default=32, ge=1)
     """Requests on their way at once, over all cameras of a process."""
+    shared_memory: Literal["auto", "on", "off"] = "auto"
+    """Whether pixels go to Triton through shared memory. auto: where Triton can open it. on: else a problem."""
     breaker_failures: int = Field(default=5, ge=1)
     """Failures in a row after which requests are held back."""
     breaker_reset: Seconds = 1.0

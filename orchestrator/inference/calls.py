@@ -1,0 +1,81 @@
+"""Requests whose tensors lie in shared memory: each is followed to its end, whoever still waits for it.
+
+A request that is given up is not cancelled: nobody would tell when Triton has read its last byte, and another
+frame's pixels in that place would be found in its answer, or in the answer of a batch. It stays on its way, keeps
+its slot, and gives the slot back when its answer comes; Triton refuses it by itself if it is still in the queue.
+"""
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from orchestrator.inference.shared_memory import Slot
+from orchestrator.metrics import Metrics
+
+Message = Any  # protobuf's classes are generated at run time
+Call = Any  # of grpc.aio, untyped
+
+# What Triton says when it refuses a request that waited too long, or when the queue is full:
+# the server is well, the request is late.
+REFUSED_AS_LATE = ("timeout expired", "maximum queue size")
+# Codes that a connection which breaks does not give.
+FROM_TRITON = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+
+
+class Calls:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._on_their_way: set[asyncio.Task[Message | grpc.RpcError]] = set()
+
+    async def answer(self, call: Call, slot: Slot, left_s: float) -> Message:
+        """Wait for the answer as long as is left; the slot is looked after. Raises RpcError, TimeoutError."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # To await the call itself and to be cancelled meanwhile would cancel the call.
+        call.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+        try:
+            async with asyncio.timeout(left_s):
+                await ended
+        except BaseException:
+            self._follow(call, slot)
+            raise
+        found = await _settled(call, slot)
+        if isinstance(found, grpc.RpcError):
+            raise found
+        return found
+
+    def _follow(self, call: Call, slot: Slot) -> None:
+        following = asyncio.get_running_loop().create_task(_settled(call, slot))
+        self._on_their_way.add(following)
+        self._metrics.slots_held.inc()
+        following.add_done_callback(self._on_their_way.discard)
+        following.add_done_callback(lambda _: self._metrics.slots_held.dec())
+
+    async def close(self) -> None:
+        """Stop following. Their slots are not used again."""
+        for following in (left := tuple(self._on_their_way)):
+            following.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+async def _settled(call: Call, slot: Slot) -> Message | grpc.RpcError:
+    """What the call ends with; then the slot is given back, or lost where nobody can tell."""
+    settled = False
+    try:
+        answer = await call
+        settled = True
+    except grpc.RpcError as error:
+        settled = refused_as_late(error) or error.code() in FROM_TRITON
+        return error
+    else:
+        return answer
+    finally:
+        if settled:
+            slot.give_back()
+        else:
+            slot.lose()
+
+
+def refused_as_late(error: grpc.RpcError) -> bool:
+    return any(words in str(error.details()) for words in REFUSED_AS_LATE)
