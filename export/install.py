@@ -85,7 +85,7 @@ def wanted(
     Raises ModelError for an unknown name, and for two models of one folder.
     """
     if names:
-        models = tuple(manifest.model(name) for name in names)
+        models = tuple(as_served(manifest.model(name), repository) for name in names)
         slots = [model.slot for model in models]
         if len(set(slots)) != len(slots):
             raise ModelError(f"{', '.join(names)}: two of them would fill the same folder")
@@ -112,7 +112,14 @@ async def ensure_clips(files: Sequence[str], places: Places, console: Console) -
 def _resident(manifest: Manifest, default: Model, repository: Path) -> Model:
     note = provenance(served(default, repository))
     chosen = next((m for m in manifest.models if note and m.name == note.model), default)
-    return chosen if chosen.slot == default.slot else default
+    return as_served(chosen if chosen.slot == default.slot else default, repository)
+
+
+def as_served(model: Model, repository: Path) -> Model:
+    """The model taking the pixels that were chosen for it; what the manifest says is for the first time."""
+    note = provenance(served(model, repository))
+    kept = note is not None and note.model == model.name
+    return model.model_copy(update={"pixels": note.pixels}) if note and kept else model
 
 
 def _foreign(manifest: Manifest, model: Model, repository: Path) -> bool:

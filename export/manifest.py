@@ -12,6 +12,8 @@ MANIFEST = Path(__file__).with_name("manifest.toml")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Pixels = Literal["rgb", "planar", "decoded"]
+"""What an object detector takes: RGB or planar YUV in its own size, or the decoder's planes in whatever size."""
 Slot = Literal["object_detector", "face_detector", "face_embedder"]
 
 
@@ -86,6 +88,8 @@ class Model(Download):
     preprocessing: Preprocessing
     labels: tuple[str, ...] = ()
     """Classes in the order of the network's output; only for object detectors."""
+    pixels: Pixels = "rgb"
+    """What is made of it takes; only object detectors have a choice."""
     match_threshold: float | None = Field(default=None, ge=-1.0, le=1.0)
     """Recommended least cosine similarity of a match; only for embedders."""
     prepared_sha256: Sha256 | None = None

@@ -14,7 +14,7 @@ from export import atomic, gate, serving, versions
 from export.graphs.face_detector import face_detector
 from export.graphs.face_embedder import face_embedder
 from export.graphs.object_detector import object_detector
-from export.manifest import Model, Sha256, Slot
+from export.manifest import Model, Pixels, Sha256, Slot
 from orchestrator.errors import ModelError
 
 # Raise it with every change of export/graphs that changes what comes out, so that prepared files are made anew.
@@ -40,6 +40,7 @@ class Provenance(BaseModel):
     source_sha256: Sha256
     result_sha256: Sha256
     recipe: int
+    pixels: Pixels = "rgb"
     tools: dict[str, str]
 
 
@@ -85,7 +86,9 @@ def up_to_date(model: Model, repository: Path) -> Prepared | None:
     """What an earlier run left, if it was made from this source by this recipe and is undamaged."""
     file = target(model, repository)
     note = provenance(file)
-    if note is None or (note.source_sha256, note.recipe) != (model.sha256, RECIPE):
+    if note is None:
+        return None
+    if (note.source_sha256, note.recipe, note.pixels) != (model.sha256, RECIPE, model.pixels):
         return None
     if not _configured(model, repository / model.slot):
         return None
@@ -110,6 +113,8 @@ def edit(source: Path, model: Model) -> onnx.ModelProto:
         raise ModelError(
             f"{model.name}: {model.file} is a PyTorch checkpoint; export it with MMDeploy: `make export-model`"
         )
+    if model.pixels != "rgb" and model.slot != "object_detector":
+        raise ModelError(f"{model.name}: only an object detector takes {model.pixels} pixels")
     untouched = gate.admit(
         source, sha256=model.require_sha256(), inputs=model.inputs, outputs=model.outputs
     )
@@ -145,9 +150,8 @@ def _configured(model: Model, folder: Path) -> bool:
         text = (folder / "config.pbtxt").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-    return model.require_sha256() in text and (
-        not model.labels or (folder / "labels.txt").is_file()
-    )
+    fits = model.require_sha256() in text and serving.pixels_of(text) == model.pixels
+    return fits and (not model.labels or (folder / "labels.txt").is_file())
 
 
 def _provenance(model: Model, digest: str) -> Provenance:
@@ -160,5 +164,6 @@ def _provenance(model: Model, digest: str) -> Provenance:
         source_sha256=model.require_sha256(),
         result_sha256=digest,
         recipe=RECIPE,
+        pixels=model.pixels,
         tools={"onnx": version("onnx"), "python": platform.python_version()},
     )

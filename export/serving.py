@@ -4,8 +4,10 @@ NVIDIA's image runs it with the native ONNX Runtime backend, the embedded server
 backend of the same name. docs/models.md gives the reason for every choice.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from string import Template
+from types import MappingProxyType
 
 import onnx
 
@@ -86,6 +88,8 @@ FROM_MANIFEST = (
     "kept as it is while the weights stay the same."
 )
 LABELS = "labels.txt"
+PIXELS = "pixels"
+_SAID = re.compile(rf'key: "{PIXELS}" value: {{ string_value: "(\w+)"')
 
 TENSOR = Template("""\
   {
@@ -98,11 +102,15 @@ WARMUP = Template("""\
   {
     name: "batch of $batch"
     batch_size: $batch
+$inputs
+  }""")
+WARMUP_INPUT = Template("""\
     inputs {
       key: "$name"
       value: { data_type: $dtype dims: [ $dims ] zero_data: true }
-    }
-  }""")
+    }""")
+# Of inputs whose size is free.
+WARMUP_SIZES = {"H": 1080, "W": 1920, "h": 540, "w": 960}
 
 
 def config(
@@ -117,18 +125,17 @@ def config(
         labels: file of the labels, from the model's folder.
     """
     batch, queue = LIMITS[model.slot]
-    (pixels,) = prepared.graph.input
+    inputs = prepared.graph.input
     sizes = [1, batch, *range(2, batch)]
-    fields = {"name": pixels.name, "dtype": _type(pixels), "dims": _dims(pixels)}
     return CONFIG.substitute(
         title=model.title,
         origin=origin,
         slot=model.slot,
         batch=batch,
         queue=queue,
-        inputs=_tensors([pixels], labels),
+        inputs=_tensors(inputs, labels),
         outputs=_tensors(prepared.graph.output, labels),
-        warmup=",\n".join(WARMUP.substitute(fields, batch=size) for size in sizes),
+        warmup=",\n".join(_warmup(inputs, size) for size in sizes),
         sha256=model.require_sha256(),
         parameters="\n".join(
             f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}'
@@ -140,7 +147,8 @@ def config(
 def _parameters(model: Model) -> list[tuple[str, str]]:
     match model.slot:
         case "object_detector":
-            return [("model", model.name), ("labels", ",".join(model.labels))]
+            named = [("model", model.name), ("labels", ",".join(model.labels))]
+            return [*named, *([(PIXELS, model.pixels)] if model.pixels != "rgb" else [])]
         case "face_detector":
             return [("model", model.name)]
         case "face_embedder":
@@ -163,10 +171,27 @@ def _tensors(values: Sequence[onnx.ValueInfoProto], labels: str) -> str:
     )
 
 
+def pixels_of(config: str) -> str:
+    """What a model of this configuration takes; older ones do not say and take RGB."""
+    said = _SAID.search(config)
+    return said[1] if said else "rgb"
+
+
+def _warmup(inputs: Sequence[onnx.ValueInfoProto], batch: int) -> str:
+    given = [
+        WARMUP_INPUT.substitute(
+            name=value.name, dtype=_type(value), dims=_dims(value, WARMUP_SIZES)
+        )
+        for value in inputs
+    ]
+    return WARMUP.substitute(batch=batch, inputs="\n".join(given))
+
+
 def _type(value: onnx.ValueInfoProto) -> str:
     return TRITON_TYPES[value.type.tensor_type.elem_type]
 
 
-def _dims(value: onnx.ValueInfoProto) -> str:
-    """Dimensions without the batch, which Triton adds itself."""
-    return ", ".join(str(d.dim_value) for d in value.type.tensor_type.shape.dim[1:])
+def _dims(value: onnx.ValueInfoProto, free: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Dimensions without the batch, which Triton adds itself; -1 where they are free."""
+    shape = value.type.tensor_type.shape.dim[1:]
+    return ", ".join(str(d.dim_value or free.get(d.dim_param, -1)) for d in shape)

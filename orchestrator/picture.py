@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from orchestrator.planes import Planes, colour_of
+
 
 class Picture(Protocol):
     """A decoded picture in whatever layout its decoder left it.
@@ -28,6 +30,10 @@ class Picture(Protocol):
 
     def rgb(self, width: int, height: int) -> NDArray[np.uint8]:
         """The whole picture scaled: uint8 (height, width, 3)."""
+        ...
+
+    def planes(self, size: tuple[int, int] | None) -> Planes:
+        """The whole picture as YUV, scaled to `size` (width, height), both even; None: as it was decoded."""
         ...
 
     def region(
@@ -67,6 +73,15 @@ class ArrayPicture:
             return self._rgb
         scaled = Image.fromarray(self._rgb).resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(scaled, dtype=np.uint8)
+
+    def planes(self, size: tuple[int, int] | None) -> Planes:
+        rgb = self._rgb if size is None else self.rgb(*size)
+        luma, blue, red = Image.fromarray(rgb).convert("YCbCr").split()
+        half = ((luma.width + 1) // 2, (luma.height + 1) // 2)
+        chroma = [np.asarray(each.resize(half, Image.Resampling.BOX)) for each in (blue, red)]
+        # Pillow's YCbCr is that of JPEG.
+        colour = colour_of("BT.601", full_range=True)
+        return Planes(np.asarray(luma), np.stack(chroma), colour)
 
     def region(
         self, x1: int, y1: int, x2: int, y2: int, *, size: tuple[int, int] | None = None

@@ -55,6 +55,11 @@ class GraphEditor:
         )
         return name
 
+    def replace(self, node: onnx.NodeProto, tensor: str) -> None:
+        """Let everything that used the node's one output use the tensor instead."""
+        for user in self._graph.node:
+            user.input[:] = [tensor if name == node.output[0] else name for name in user.input]
+
     def reduce(self, operator: str, tensor: str, axis: int) -> str:
         """Append a reduction over one axis, which stays with length 1."""
         if self._opset >= _AXES_AS_INPUT[operator]:
@@ -135,7 +140,7 @@ def named(source_tensor: str) -> str:
     return f"source/{source_tensor}"
 
 
-def batched(name: str, dtype: int, *shape: int) -> onnx.ValueInfoProto:
+def batched(name: str, dtype: int, *shape: int | str) -> onnx.ValueInfoProto:
     """A tensor of the signature: `N` rows of the given shape."""
     return helper.make_tensor_value_info(name, dtype, ["N", *shape])
 

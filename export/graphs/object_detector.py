@@ -9,6 +9,7 @@ import onnx
 
 from export.graphs.editor import FLOAT, INT32, UINT8, GraphEditor, batched
 from export.graphs.pixels import take_rgb_bytes
+from export.graphs.planar import take_planes
 from export.graphs.rows import pick, select
 from export.manifest import Model
 from orchestrator.errors import ModelError
@@ -20,7 +21,10 @@ IOU = 0.65
 
 
 def object_detector(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    """`images` uint8 [N,H,W,3] -> count [N,1], boxes [N,100,4] xyxy, scores and labels [N,100]."""
+    """`images` uint8 [N,H,W,3] -> count [N,1], boxes [N,100,4] xyxy, scores and labels [N,100].
+
+    Boxes are in pixels of the picture that is sent. For pixels other than RGB see `take_planes`.
+    """
     editor = GraphEditor(source)
     suppressions = [n for n in editor.graph.node if n.op_type == "NonMaxSuppression"]
     if len(suppressions) != 1:
@@ -29,12 +33,19 @@ def object_detector(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
             f"found {len(suppressions)}; export it with MMDeploy's detection_onnxruntime config"
         )
     corners, classes = suppressions[0].input[:2]
-    added = take_rgb_bytes(editor, "images", model.preprocessing)
+    size, scale = model.preprocessing, None
+    if model.pixels == "rgb":
+        added = take_rgb_bytes(editor, "images", size)
+        inputs = [batched("images", UINT8, size.height, size.width, 3)]
+    else:
+        planes = take_planes(editor, model, decoded=model.pixels == "decoded")
+        inputs, added, scale = planes.inputs, planes.added, planes.scale
     chosen = select(editor, corners, classes, rows=ROWS, iou=IOU, score=SCORE)
     boxes = pick(editor, chosen, corners, width=4)
-    size = model.preprocessing
+    if scale is not None:
+        boxes = editor.add("Div", [boxes, scale])
     return editor.finish(
-        [batched("images", UINT8, size.height, size.width, 3)],
+        inputs,
         [
             (chosen.count, batched("count", INT32, 1)),
             (boxes, batched("boxes", FLOAT, ROWS, 4)),

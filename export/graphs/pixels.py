@@ -1,5 +1,7 @@
 """Pixels as cameras give them at the door of a graph that was trained on something else."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -15,44 +17,49 @@ def take_rgb_bytes(editor: GraphEditor, name: str, preprocessing: Preprocessing)
     Only the mean is subtracted at run time. Dividing by the deviation and swapping the colours are
     linear and keep zero at zero, so they go into the weights of the first convolution, also under its padding.
     """
-    source = editor.single_input()
+    first = first_convolution(editor, preprocessing)
     pixels = editor.add("Cast", [name], to=onnx.TensorProto.FLOAT)
     planes = editor.add("Transpose", [pixels], perm=[0, 3, 1, 2])
-    mean = np.array(preprocessing.mean, np.float32)
-    deviation = np.array(preprocessing.std, np.float32)
-    bgr = preprocessing.color == "BGR"
-    if bgr:
-        mean, deviation = mean[::-1], deviation[::-1]
     added = 2
-    if mean.any():
-        planes = editor.add("Sub", [planes, editor.constant(mean.reshape(1, 3, 1, 1).copy())])
+    if first.mean.any():
+        planes = editor.add("Sub", [planes, editor.constant(first.mean.reshape(1, 3, 1, 1).copy())])
         added += 1
-    for node in list(editor.graph.node):
-        for position, tensor in enumerate(node.input):
-            if tensor == source:
-                node.input[position] = planes
-                _fold(editor, node, position, deviation, bgr=bgr)
+    source = editor.single_input()
+    for node in editor.graph.node:
+        node.input[:] = [planes if tensor == source else tensor for tensor in node.input]
+    first.node.input[1] = editor.constant(first.kernel)
     return added
 
 
-def _fold(
-    editor: GraphEditor,
-    node: onnx.NodeProto,
-    position: int,
-    deviation: NDArray[np.float32],
-    *,
-    bgr: bool,
-) -> None:
-    if node.op_type == "Shape":
-        return
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstConvolution:
+    """Where the pixels of a graph go first, as it would be for RGB in 0..255 of which `mean` was subtracted.
+
+    kernel  float32 (out, 3, height, width)
+    mean    float32 (3,)
+    """
+
+    node: onnx.NodeProto
+    kernel: NDArray[np.float32]
+    mean: NDArray[np.float32]
+
+
+def first_convolution(editor: GraphEditor, preprocessing: Preprocessing) -> FirstConvolution:
+    """Raises ModelError where the input feeds anything else."""
+    source = editor.single_input()
+    fed = [node for node in editor.graph.node if source in node.input]
+    node = next(iter(fed), onnx.NodeProto(op_type="nothing"))
     group = next((a.i for a in node.attribute if a.name == "group"), 1)
     kernel = editor.weights(node.input[1]) if node.op_type == "Conv" and group == 1 else None
-    if kernel is None or position != 0 or kernel.shape[1] != 3:
-        raise ModelError(f"the input feeds {node.op_type}, not a convolution over three colours")
-    if bgr:
-        kernel = kernel[:, ::-1]
+    if kernel is None or len(fed) != 1 or node.input[0] != source or kernel.shape[1] != 3:
+        kinds = " and ".join(other.op_type for other in fed)
+        raise ModelError(f"the input feeds {kinds}, not a convolution over three colours")
+    mean = np.array(preprocessing.mean, np.float32)
+    deviation = np.array(preprocessing.std, np.float32)
+    if preprocessing.color == "BGR":
+        mean, deviation, kernel = mean[::-1], deviation[::-1], kernel[:, ::-1]
     folded = (kernel.astype(np.float32) / deviation.reshape(1, 3, 1, 1)).astype(np.float32)
-    node.input[1] = editor.constant(folded)
+    return FirstConvolution(node, folded, np.ascontiguousarray(mean))
 
 
 def free_batch(editor: GraphEditor) -> None:

@@ -4,8 +4,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.capture.scaler import Scaler, plane_rows
+from orchestrator.capture.scaler import Scaler, colour, plane_rows
 from orchestrator.picture import ArrayPicture
+from orchestrator.planes import Planes
 
 # Shift of columns (in bytes) and rows of each plane against the picture, for formats that are read directly.
 _PLANES: dict[str, tuple[tuple[int, int], ...]] = {
@@ -15,6 +16,8 @@ _PLANES: dict[str, tuple[tuple[int, int], ...]] = {
     "yuvj422p": ((0, 0), (1, 0), (1, 0)),
     "nv12": ((0, 0), (0, 1)),
 }
+# Three planes, chroma at half the resolution both ways.
+_HALVED = ("yuv420p", "yuvj420p")
 
 
 class AvPicture:
@@ -47,6 +50,17 @@ class AvPicture:
         if self._turns % 2:
             return self._upright(self._scaler.rgb(self._frame, height, width))
         return self._upright(self._scaler.rgb(self._frame, width, height))
+
+    def planes(self, size: tuple[int, int] | None) -> Planes:
+        frame, turned = self._frame, self._turns % 2
+        if size is not None or frame.format.name not in _HALVED:
+            wide, high = size or (self.width, self.height)
+            frame = self._scaler.yuv(frame, *((high, wide) if turned else (wide, high)))
+        luma, *chroma = (
+            np.rot90(plane_rows(plane)[: plane.height, : plane.width], self._turns)
+            for plane in frame.planes
+        )
+        return Planes(luma, np.stack(chroma), colour(self._frame))
 
     def region(
         self, x1: int, y1: int, x2: int, y2: int, *, size: tuple[int, int] | None = None

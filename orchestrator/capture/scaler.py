@@ -1,6 +1,6 @@
 """Turns planes of one camera's pictures into RGB; held for the camera's life, across reconnects.
 
-A libswscale context costs megabytes and is slow to build, so each camera has three and no picture has its own.
+A libswscale context costs megabytes and is slow to build, so each camera has its own and no picture has its own.
 """
 
 import threading
@@ -12,6 +12,8 @@ import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
+
+from orchestrator.planes import Standard, colour_of
 
 # Above this, two-tap sampling skips source pixels. Measured, 1080p to 320x180 on one core: FAST_BILINEAR
 # 0.44 ms, AREA 0.87, BILINEAR 1.24, BICUBIC 1.78 (docs/decisions/0004-capture.md).
@@ -29,6 +31,7 @@ class Scaler:
         self._whole = VideoReformatter()
         self._region = VideoReformatter()
         self._planar = VideoReformatter()
+        self._yuv = VideoReformatter()
 
     def rgb(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         """The whole frame at another size: uint8 (height, width, 3)."""
@@ -60,6 +63,23 @@ class Scaler:
         with self._lock:
             return self._planar.reformat(frame, format="yuv420p", threads=1)
 
+    def yuv(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+        """The frame as yuv420p at another size, its numbers meaning what they meant."""
+        standard, extent = colorspace(frame), color_range(frame)
+        with self._lock:
+            return self._yuv.reformat(
+                frame,
+                width,
+                height,
+                "yuv420p",
+                src_colorspace=standard,
+                dst_colorspace=standard,
+                src_color_range=extent,
+                dst_color_range=extent,
+                interpolation=_method(frame, width, height),
+                threads=1,
+            )
+
     def _to_rgb(
         self,
         reformatter: VideoReformatter,
@@ -68,8 +88,6 @@ class Scaler:
         height: int,
         like: av.VideoFrame,
     ) -> NDArray[np.uint8]:
-        factor = max(frame.width / width, frame.height / height)
-        method = Interpolation.AREA if factor > AREA_ABOVE else Interpolation.FAST_BILINEAR
         out = reformatter.reformat(
             frame,
             width,
@@ -78,11 +96,16 @@ class Scaler:
             src_colorspace=colorspace(like),
             src_color_range=color_range(like),
             dst_color_range=ColorRange.JPEG,
-            interpolation=method,
+            interpolation=_method(frame, width, height),
             threads=1,  # the default starts a pool of threads for every context
         )
         rows = plane_rows(out.planes[0])
         return rows[:height, : width * 3].reshape(height, width, 3)
+
+
+def _method(frame: av.VideoFrame, width: int, height: int) -> Interpolation:
+    factor = max(frame.width / width, frame.height / height)
+    return Interpolation.AREA if factor > AREA_ABOVE else Interpolation.FAST_BILINEAR
 
 
 def plane_rows(plane: VideoPlane) -> NDArray[np.uint8]:
@@ -102,3 +125,9 @@ def colorspace(frame: av.VideoFrame) -> Colorspace:
 def color_range(frame: av.VideoFrame) -> ColorRange:
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return ColorRange.JPEG if full else ColorRange.MPEG
+
+
+def colour(frame: av.VideoFrame) -> NDArray[np.float32]:
+    """What the numbers of a frame, or of `Scaler.yuv` of it, mean; see `orchestrator.planes.Planes`."""
+    standard: Standard = "BT.709" if colorspace(frame) == Colorspace.ITU709 else "BT.601"
+    return colour_of(standard, full_range=color_range(frame) == ColorRange.JPEG)

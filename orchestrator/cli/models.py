@@ -12,8 +12,8 @@ from export import environment, versions
 from export.checkpoint import obtain
 from export.environment import Environment
 from export.exporting import DEFAULT_CLIPS, Export, Result, Wish, check_possible
-from export.install import ensure_clips, ensure_models, wanted
-from export.manifest import Download, Model, load
+from export.install import as_served, ensure_clips, ensure_models, wanted
+from export.manifest import Download, Model, Pixels, load
 from export.prepare import prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
 from orchestrator.errors import ModelError
@@ -52,6 +52,12 @@ Frames = Annotated[
     list[Path] | None,
     typer.Option(help="Clips, photographs or folders to compare on. Default: sample clips."),
 ]
+PixelKind = Annotated[
+    Pixels | None,
+    typer.Option(
+        help="What the object detector takes: rgb, planar (YUV in its size), decoded (YUV of any size, for a GPU)."
+    ),
+]
 Folder = Annotated[
     Path, typer.Option("--environment", help="Where PyTorch and MMDeploy are, or will be.")
 ]
@@ -82,11 +88,14 @@ def fetch_models(
 
 
 @app.command("prepare")
-def prepare_models(names: Names = None) -> None:
+def prepare_models(names: Names = None, pixels: PixelKind = None) -> None:
     """Make what Triton serves from files that are fetched already. Uses no network."""
     places = model_places(load_settings())
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for model in wanted(load(), places.repository, None, names or ()):
+    for chosen in wanted(load(), places.repository, None, names or ()):
+        model = chosen
+        if pixels is not None and chosen.slot == "object_detector":
+            model = chosen.model_copy(update={"pixels": pixels})
         source = places.store / model.file
         done = up_to_date(model, places.repository)
         if done is None and not source.is_file():
@@ -102,7 +111,8 @@ def list_models() -> None:
     places = model_places(settings)
     table = Table("model", "folder", "licence", "size", "SHA-256", "fetched", "prepared")
     for model in load().models:
-        prepared = model.sha256 is not None and up_to_date(model, places.repository) is not None
+        there = as_served(model, places.repository)
+        prepared = model.sha256 is not None and up_to_date(there, places.repository) is not None
         table.add_row(
             f"{model.name}{' (default)' if model.default else ''}",
             model.slot,

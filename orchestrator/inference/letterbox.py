@@ -12,10 +12,9 @@ PAD_VALUE = 114
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Letterboxed:
-    """A network input and the way back.
+class Placement:
+    """Where a network input comes from, and the way back.
 
-    image   uint8 (size, size, 3), RGB
     scale   network pixels per source pixel
     left    source x of the input's left edge
     top     source y of the input's top edge
@@ -23,7 +22,6 @@ class Letterboxed:
     height  source pixels shown
     """
 
-    image: NDArray[np.uint8]
     scale: tuple[float, float]
     left: int
     top: int
@@ -40,16 +38,23 @@ class Letterboxed:
         return source
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Letterboxed(Placement):
+    """image  uint8 (size, size, 3), RGB."""
+
+    image: NDArray[np.uint8]
+
+
 def letterbox(picture: Picture, size: int) -> Letterboxed:
     """The whole picture as a network input."""
-    scaled_w, scaled_h = _fit(picture.width, picture.height, size)
+    scaled_w, scaled_h = fit(picture.width, picture.height, size)
     return Letterboxed(
-        _pad(picture.rgb(scaled_w, scaled_h), size),
         (scaled_w / picture.width, scaled_h / picture.height),
         0,
         0,
         picture.width,
         picture.height,
+        _pad(picture.rgb(scaled_w, scaled_h), size),
     )
 
 
@@ -61,16 +66,19 @@ def letterbox_region(picture: Picture, region: tuple[int, int, int, int], size: 
     left, top = max(region[0], 0) & ~1, max(region[1], 0) & ~1
     right, bottom = min(region[2], picture.width), min(region[3], picture.height)
     width, height = right - left, bottom - top
-    scaled_w, scaled_h = _fit(width, height, size)
+    scaled_w, scaled_h = fit(width, height, size)
     scaled = picture.region(left, top, right, bottom, size=(scaled_w, scaled_h))
-    return Letterboxed(
-        _pad(scaled, size), (scaled_w / width, scaled_h / height), left, top, width, height
+    scale = (scaled_w / width, scaled_h / height)
+    return Letterboxed(scale, left, top, width, height, _pad(scaled, size))
+
+
+def fit(width: int, height: int, size: int, *, even: bool = False) -> tuple[int, int]:
+    """Width and height of a picture whose longest edge becomes `size`; even: as chroma needs it."""
+    scale, step = size / max(width, height), 2 if even else 1
+    return (
+        max(round(width * scale / step), 1) * step,
+        max(round(height * scale / step), 1) * step,
     )
-
-
-def _fit(width: int, height: int, size: int) -> tuple[int, int]:
-    scale = size / max(width, height)
-    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def _pad(scaled: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

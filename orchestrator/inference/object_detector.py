@@ -1,4 +1,4 @@
-"""Finds objects in a whole frame: letterboxed, served by Triton, thresholds applied to the finished rows."""
+"""Finds objects in a whole frame: served by Triton, thresholds applied to the finished rows."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from orchestrator.detection import Detections
 from orchestrator.errors import InferenceInvalid, SettingsError
-from orchestrator.inference.letterbox import Letterboxed, letterbox
+from orchestrator.inference.letterbox import Placement
+from orchestrator.inference.pixels import pixels_for
 from orchestrator.inference.suppression import suppress
 from orchestrator.inference.triton import ServedModel, TritonClient
 from orchestrator.picture import Picture
@@ -30,7 +31,7 @@ class TritonObjectDetector:
         self._client = client
         self._served = model
         self._limits = limits
-        self._size = model.inputs[0].shape[1]
+        self._pixels = pixels_for(model)
 
     @property
     def model(self) -> ModelVersion:
@@ -42,16 +43,16 @@ class TritonObjectDetector:
 
     async def detect(self, picture: Picture, *, deadline_s: float) -> Detections:
         """Corners in source pixels, best first, after score threshold and NMS. Raises InferenceError."""
-        boxed = letterbox(picture, self._size)
+        tensors, place = self._pixels(picture)
         count, boxes, scores, labels = await self._client.infer(
-            self._served, boxed.image[None], OUTPUTS, deadline_s=deadline_s
+            self._served, tensors, OUTPUTS, deadline_s=deadline_s
         )
         rows = row_count(self._served, count[0, 0], boxes.shape[1])
-        return self._chosen(boxed, boxes[0, :rows], scores[0, :rows], labels[0, :rows])
+        return self._chosen(place, boxes[0, :rows], scores[0, :rows], labels[0, :rows])
 
     def _chosen(
         self,
-        boxed: Letterboxed,
+        place: Placement,
         boxes: NDArray[np.float32],
         scores: NDArray[np.float32],
         labels: NDArray[np.int32],
@@ -59,7 +60,7 @@ class TritonObjectDetector:
         wanted = scores >= self._limits.score
         if self._limits.classes:
             wanted &= np.isin(labels, self._limits.classes)
-        xyxy = boxed.to_source(boxes[wanted].reshape(-1, 2, 2)).reshape(-1, 4)
+        xyxy = place.to_source(boxes[wanted].reshape(-1, 2, 2)).reshape(-1, 4)
         confidence = np.clip(scores[wanted], 0, 1)
         keep = suppress(xyxy, confidence, labels[wanted], self._limits.nms)
         return Detections(xyxy[keep], confidence[keep], labels[wanted][keep])

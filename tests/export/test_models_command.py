@@ -67,6 +67,19 @@ def test_prepare_makes_it_anew_from_fetched_files(
     assert (result.stderr.count("  new\n"), result.stderr.count("  up to date\n")) == (1, 2)
 
 
+def test_the_pixels_that_were_chosen_for_the_detector_stay_until_others_are(here: Path) -> None:
+    fess_models("fetch")
+    config = here / "model_repository" / "object_detector" / "config.pbtxt"
+    assert fess_models("prepare", "--pixels", "planar").stderr.count("  new\n") == 1
+    for words in (("fetch",), ("prepare",), ("fetch", "rtmdet_nano_person_320")):
+        assert "  new\n" not in fess_models(*words).stderr
+    assert "luma" in config.read_text()
+    (line,) = (line for line in fess_models("list").stdout.splitlines() if "rtmdet_nano" in line)
+    assert line.count("yes") == 2
+    assert fess_models("prepare", "--pixels", "rgb").stderr.count("  new\n") == 1
+    assert "luma" not in config.read_text()
+
+
 def test_list_shows_every_model_with_its_licence_and_whether_it_is_here(here: Path) -> None:
     before = fess_models("list").stdout
     assert "rtmdet_nano_person_320 (default)" in before

@@ -85,6 +85,28 @@ def test_a_tuned_configuration_is_left_alone(models_mirror: Path, tmp_path: Path
     assert config.read_text().startswith("# tuned\n")
 
 
+def test_a_detector_that_takes_other_pixels_is_made_anew_with_its_configuration(
+    models_mirror: Path, tmp_path: Path
+) -> None:
+    (rgb,) = [model for model in DEFAULTS if model.slot == "object_detector"]
+    planar = rgb.model_copy(update={"pixels": "planar"})
+    config = tmp_path / "object_detector" / "config.pbtxt"
+    made: dict[str, str] = {}
+    for model in (rgb, planar, rgb):
+        assert up_to_date(model, tmp_path) is None
+        prepared = prepare(models_mirror / rgb.file, model, tmp_path)
+        assert prepared.changed
+        assert ("luma" in config.read_text()) == (model.pixels == "planar")
+        assert made.setdefault(model.pixels, prepared.sha256) == prepared.sha256
+    assert made["rgb"] == rgb.prepared_sha256 != made["planar"]
+
+
+def test_only_a_detector_takes_planes(models_mirror: Path, tmp_path: Path) -> None:
+    planar = EMBEDDER.model_copy(update={"pixels": "planar"})
+    with pytest.raises(ModelError, match="only an object detector takes planar pixels"):
+        prepare(models_mirror / EMBEDDER.file, planar, tmp_path)
+
+
 def test_the_configuration_of_other_weights_is_replaced(
     models_mirror: Path, tmp_path: Path
 ) -> None:

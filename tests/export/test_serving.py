@@ -7,9 +7,9 @@ from google.protobuf import text_format  # type: ignore[import-untyped]  # ships
 from tritonclient.grpc import model_config_pb2
 
 from export.gate import admit
-from export.manifest import Model, load
+from export.manifest import Model, Pixels, load
 from export.prepare import edit
-from export.serving import config
+from export.serving import config, pixels_of
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 DEFAULTS = load().defaults()
@@ -31,6 +31,25 @@ def test_the_file_is_the_one_that_preparing_writes(model: Model, models_mirror: 
     edited = edit(models_mirror / model.file, model)
     written = (REPOSITORY / model.slot / "config.pbtxt").read_text(encoding="utf-8")
     assert written == config(model, edited)
+
+
+PLANAR_DIMS = {"luma": [320, 320], "chroma": [2, 160, 160], "colour": [3, 4]}
+DECODED_DIMS = {"luma": [-1, -1], "chroma": [2, -1, -1], "colour": [3, 4]}
+
+
+@pytest.mark.parametrize(("pixels", "dims"), [("planar", PLANAR_DIMS), ("decoded", DECODED_DIMS)])
+def test_a_detector_of_planes_says_so_and_is_warmed_up_with_all_its_inputs(
+    pixels: Pixels, dims: dict[str, list[int]], models_mirror: Path
+) -> None:
+    (model,) = [model for model in DEFAULTS if model.slot == "object_detector"]
+    wanted = model.model_copy(update={"pixels": pixels})
+    text = config(wanted, edit(models_mirror / model.file, wanted))
+    served = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert {given.name: list(given.dims) for given in served.input} == dims
+    assert served.parameters["pixels"].string_value == pixels_of(text) == pixels
+    for warmup in served.model_warmup:
+        assert warmup.inputs.keys() == dims.keys()
+        assert all(size > 0 for given in warmup.inputs.values() for size in given.dims)
 
 
 @slot
