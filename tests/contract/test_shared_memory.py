@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from orchestrator.app import make_triton_client
+from orchestrator.embedded.keeper import Patience
 from orchestrator.embedded.triton import EmbeddedTriton
-from orchestrator.errors import InferenceStale, InferenceUnavailable
+from orchestrator.errors import InferenceError, InferenceStale, InferenceUnavailable
 from orchestrator.inference.models import Models, load_models
 from orchestrator.inference.shared_memory import FOLDER
 from orchestrator.inference.sharing_notes import PREFIX
@@ -280,6 +281,45 @@ async def test_triton_killed_and_back_gets_new_memory_and_no_request_after_that_
         (second,) = await regions(server.grpc_url)
         assert second != first
         assert names_in_memory() == before
+
+
+async def test_what_was_on_its_way_to_a_killed_triton_is_lost_and_nothing_else(
+    start_triton: StartTriton, tmp_path: Path
+) -> None:
+    server = start_triton(watch=True, patience=Patience(misses=1000))
+    async with bench_of(server.grpc_url, tmp_path / "ours", max_in_flight=4) as bench:
+        model = await bench.client.describe("tiny")
+        await bench.sum(model, DIGITS, PATIENCE_S)
+        (first,) = await regions(server.grpc_url)
+        killed = server.pid
+        os.kill(killed, signal.SIGSTOP)  # now they are certain to be on their way
+        async with asyncio.TaskGroup() as tasks:
+            given_up = tasks.create_task(failure(bench.sum(model, DIGITS, 0.3)))
+            waiting = [
+                tasks.create_task(failure(bench.sum(model, DIGITS, PATIENCE_S))) for _ in range(2)
+            ]
+            await until(lambda: bench.held == 1)
+            os.kill(killed, signal.SIGKILL)
+        assert given_up.result() is InferenceStale
+        assert [task.result() for task in waiting] == [InferenceUnavailable] * 2
+        assert bench.held == 0
+        assert not bench.shares
+        async with asyncio.timeout(PATIENCE_S):
+            while server.pid == killed or not await ready(bench.client):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert await bench.sum(model, DIGITS, PATIENCE_S) == 10
+        await until(lambda: bench.shares)
+        (second,) = await regions(server.grpc_url)
+        assert second != first
+    assert notes(tmp_path / "ours") == []
+
+
+async def failure(asking: Coroutine[None, None, int]) -> type[InferenceError] | None:
+    try:
+        await asking
+    except InferenceError as error:
+        return type(error)
+    return None
 
 
 async def ready(client: TritonClient) -> bool:
