@@ -54,32 +54,41 @@ class Prepared:
 def prepare(source: Path, model: Model, repository: Path) -> Prepared:
     """Write what Triton serves, unless it is there already. Raises ModelError.
 
+    A version's number stands for its weights as long as the folder exists, for clients know them by it (decision 0014):
+    what is another model's, or of another recipe, stays, and this one lands beside it.
     A configuration that is there is left alone, for an operator may have tuned it, unless it belongs to other weights.
     """
     if (present := up_to_date(model, repository)) is not None:
         return present
     edited = edit(source, model)
     content = edited.SerializeToString(deterministic=True)
-    folder = repository / model.slot
-    file = target(model, repository)
     digest = hashlib.sha256(content).hexdigest()
-    configure(model, edited, folder)
-    note = file.with_name("provenance.json")
+    note = _provenance(model, digest).model_dump_json(indent=2).encode() + b"\n"
+    file = target(model, repository)
+    if file.exists() and not _is_of(file, model) and _digest(file) != digest:
+        return Prepared(_land(model, edited, note, repository), digest, changed=True)
+    configure(model, edited, file.parent)
     # The note goes first: a note whose digest does not fit is made anew, a model without one is not trusted.
-    atomic.write(note, _provenance(model, digest).model_dump_json(indent=2).encode() + b"\n")
-    atomic.write(file, content)
+    atomic.write(file.with_name("provenance.json"), note)
+    if _digest(file) != digest:  # a running Triton loads anew what is written anew
+        atomic.write(file, content)
     return Prepared(file, digest, changed=True)
 
 
 def target(model: Model, repository: Path) -> Path:
-    return repository / model.slot / model.version / "model.onnx"
+    """Where this model is, made by this recipe, or would be; the version that is served before the others."""
+    folder = repository / model.slot
+    numbers = [versions.served(folder), *reversed(versions.present(folder))]
+    files = [folder / str(number) / "model.onnx" for number in numbers if number is not None]
+    first = folder / model.version / "model.onnx"
+    return next((file for file in files if _is_of(file, model)), first)
 
 
 def served(model: Model, repository: Path) -> Path:
     """The file that Triton serves in the model's folder, whosever it is; where there is none yet, `target`."""
-    number = versions.served(repository / model.slot)
-    file = target(model, repository)
-    return file if number is None else file.parent.with_name(str(number)) / file.name
+    folder = repository / model.slot
+    number = versions.served(folder)
+    return target(model, repository) if number is None else folder / str(number) / "model.onnx"
 
 
 def up_to_date(model: Model, repository: Path) -> Prepared | None:
@@ -130,19 +139,49 @@ def checked(edited: onnx.ModelProto, model: Model) -> onnx.ModelProto:
     return edited
 
 
-def configure(model: Model, edited: onnx.ModelProto, folder: Path) -> None:
+def configure(model: Model, edited: onnx.ModelProto, version: Path) -> None:
     """Write config.pbtxt and labels.txt where they are missing or belong to other weights."""
+    folder, number = version.parent, int(version.name)
     if _configured(model, folder):
         return
-    if model.labels:
-        atomic.write(
-            folder / "labels.txt", "".join(f"{label}\n" for label in model.labels).encode()
-        )
-    config = serving.config(model, edited)
-    if set(versions.present(folder)) - {int(model.version)}:
-        versions.serve(folder, int(model.version), config)  # instead of the one that was exported
+    labels = serving.LABELS
+    if (version / labels).is_file():
+        labels = f"{number}/{labels}"
+    elif model.labels:
+        atomic.write(folder / labels, _lines(model.labels))
+    config = serving.config(model, edited, labels=labels)
+    if set(versions.present(folder)) - {number}:
+        versions.serve(folder, number, config)  # instead of the one that was served
     else:
         atomic.write(folder / versions.CONFIG, config.encode())
+
+
+def _land(model: Model, edited: onnx.ModelProto, note: bytes, repository: Path) -> Path:
+    folder = repository / model.slot
+    files = {"model.onnx": edited.SerializeToString(deterministic=True), "provenance.json": note}
+    if model.labels:
+        files[serving.LABELS] = _lines(model.labels)
+    tuned = (folder / versions.CONFIG).read_text() if _configured(model, folder) else None
+    number = versions.land(folder, files)
+    fresh = serving.config(model, edited, labels=f"{number}/{serving.LABELS}")
+    versions.serve(folder, number, tuned or fresh)
+    return folder / str(number) / "model.onnx"
+
+
+def _is_of(file: Path, model: Model) -> bool:
+    note = provenance(file)
+    return note is not None and (note.source_sha256, note.recipe) == (model.sha256, RECIPE)
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def _lines(labels: tuple[str, ...]) -> bytes:
+    return "".join(f"{label}\n" for label in labels).encode()
 
 
 def _configured(model: Model, folder: Path) -> bool:

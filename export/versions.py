@@ -1,5 +1,7 @@
 """Versions of a model beside each other: a new one lands whole, the old ones stay, and one line says which is served.
 
+A number stands for the same weights for ever: clients tell by it which labels and digest an answer has.
+
 object_detector/config.pbtxt    names the version that is served; replacing it is the moment of change
 object_detector/2/config.pbtxt  what it was, or will be again, when that version is served
 """
@@ -16,6 +18,7 @@ from export import atomic
 from orchestrator.errors import ModelError
 
 CONFIG = "config.pbtxt"
+HIGHEST = ".highest-version"
 _POLICY = re.compile(r"^version_policy\b.*\n", re.M)
 _SERVED = re.compile(
     r"^version_policy\s*:?\s*\{\s*specific\s*:?\s*\{\s*versions\s*:\s*\[\s*(\d+)\s*\]", re.M
@@ -133,15 +136,22 @@ def _pin(folder: Path) -> None:
 def _renamed(partial: Path, folder: Path) -> int:
     for _ in range(ATTEMPTS):
         taken = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-        number = max(taken, default=0) + 1
+        number = max(*taken, _highest(folder), 0) + 1
         try:
             partial.rename(folder / str(number))
         except OSError as error:
             if error.errno not in _TAKEN:  # by another program, a moment ago
                 raise
         else:
+            atomic.write(folder / HIGHEST, str(number).encode())
             return number
     raise ModelError(f"{folder}: another program keeps taking the next version's name")
+
+
+def _highest(folder: Path) -> int:
+    """The highest number that ever was: deleting a version does not free its number for other weights."""
+    text = (_text(folder / HIGHEST) or "").strip()
+    return int(text) if text.isdecimal() else 0
 
 
 def _text(path: Path) -> str | None:

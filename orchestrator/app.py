@@ -17,9 +17,10 @@ from orchestrator.fleet import Fleet
 from orchestrator.health import Check, Health
 from orchestrator.http import HttpServer
 from orchestrator.inference.breaker import Breaker
-from orchestrator.inference.models import FaceModels, await_models
+from orchestrator.inference.models import FaceModels, Models, await_models
 from orchestrator.inference.triton import TritonClient
 from orchestrator.metrics import Metrics
+from orchestrator.models import check_served
 from orchestrator.recognition.connection import connect, ping
 from orchestrator.recognition.face_cache import FaceCache
 from orchestrator.recognition.gallery_watcher import GalleryWatcher
@@ -81,6 +82,7 @@ class App:
         self._outbox = make_outbox(self._bus, settings, process.metrics)
         self._redis = connect(settings.redis)
         self._triton = make_triton_client(settings, process.metrics)
+        self._models: Models | None = None
         self._gallery: GalleryWatcher | None = None
         self._cache: FaceCache | None = None
 
@@ -133,14 +135,16 @@ class App:
 
     async def _watch(self, cameras: CameraLists) -> None:
         """Wait for the models, then follow the cameras."""
-        models = await await_models(self._triton, self._process.settings)
+        models = await await_models(self._triton, self._process.settings, follow=True)
+        self._models = models
         async with asyncio.TaskGroup() as tasks:
-            faces = None if models.faces is None else self._faces(models.faces, models.labels)
-            background = [
+            faces = None if models.faces is None else self._faces(models.faces)
+            background: list[asyncio.Task[None]] = [
                 tasks.create_task(part.run(), name=type(part).__name__)
                 for part in (self._gallery, self._cache)
                 if part is not None
             ]
+            background.append(tasks.create_task(models.follow(), name="models"))
             watch = CameraWatch(
                 self._process.settings,
                 models,
@@ -153,7 +157,7 @@ class App:
             for task in background:
                 task.cancel()
 
-    def _faces(self, models: FaceModels, labels: tuple[str, ...]) -> Faces:
+    def _faces(self, models: FaceModels) -> Faces:
         model, dimension = models.embedder.model, models.embedder.dimension
         metrics = self._process.metrics
         self._gallery = GalleryWatcher(self._redis, model, dimension, metrics=metrics)
@@ -163,8 +167,9 @@ class App:
             dimension,
             settings=self._process.settings.cache,
             metrics=metrics,
-            labels=labels,
         )
+        for part in (self._gallery, self._cache):
+            models.embedder.on_change(part.use)
         return Faces(models, self._gallery, self._cache)
 
     async def _sample(self) -> None:
@@ -176,7 +181,8 @@ class App:
 
     def _checks(self) -> dict[str, Check]:
         checks: dict[str, Check] = {
-            "triton": self._triton.check,
+            "triton": self._check_triton,
+            "models": self._check_models,
             "redis": self._check_redis,
             "outbox": self._check_outbox,
             "gallery": self._check_gallery,
@@ -186,6 +192,18 @@ class App:
         if self._process.settings.events.bus == "kafka":
             checks["kafka"] = self._bus.check
         return checks
+
+    async def _check_triton(self) -> float:
+        """Not Triton's own readiness once the models are known: that speaks of versions, too, that it refused."""
+        if self._models is None:
+            return await self._triton.check()
+        self._models.detector.live.require_usable()
+        return await self._triton.check(self._models.names)
+
+    async def _check_models(self) -> float:
+        if self._models is None:
+            return 0.0
+        return await check_served(self._process.settings, self._models)
 
     async def _check_redis(self) -> float:
         return await ping(self._redis) / 1000

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.model_version import DetectionModel
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
@@ -13,11 +15,13 @@ class Detections:
     xyxy        float32 (n, 4)  corners in pixels of the source frame, origin top left
     confidence  float32 (n,)    0..1
     class_id    int32   (n,)    line number in the model's labels.txt, from 0
+    model       whose labels those are; None where nobody was asked
     """
 
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int32]
+    model: DetectionModel | None = None
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
@@ -30,7 +34,7 @@ class Detections:
         return len(self.xyxy)
 
     def __getitem__(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> "Detections":
-        return Detections(self.xyxy[keep], self.confidence[keep], self.class_id[keep])
+        return Detections(self.xyxy[keep], self.confidence[keep], self.class_id[keep], self.model)
 
     @classmethod
     def empty(cls) -> "Detections":

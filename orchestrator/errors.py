@@ -9,12 +9,14 @@ FessError
 ├── InferenceError         one request failed      the frame is skipped and counted
 │   ├── InferenceStale       refused or answered after its deadline
 │   ├── InferenceUnavailable the server is down, or the breaker is open
+│   ├── InferenceOutdated    the version asked for is not served any more; asked again of the one that is
 │   └── InferenceInvalid     the answer has a wrong shape, NaN or impossible values
 ├── GalleryError           faces cannot be used    the operator mends it; matching goes on with what is loaded
 │   ├── GalleryMismatch      embeddings of another model or dimension
 │   └── EnrolmentRefused     the picture is not fit to be enrolled
 ├── CacheError             Redis did not answer    the gallery in memory goes on; health is degraded
 ├── ModelError             a model file is refused the operator fetches or exports it anew
+│   └── ModelRefused         Triton cannot load it     what was served before goes on
 └── ServerError            an embedded server did not start, or died   its supervisor restarts it
 
 Failures of the event bus are in `eventbus.bus`: the outbox retries them.
@@ -56,6 +58,9 @@ class InferenceStale(InferenceError): ...
 class InferenceUnavailable(InferenceError): ...
 
 
+class InferenceOutdated(InferenceError): ...
+
+
 class InferenceInvalid(InferenceError): ...
 
 
@@ -72,6 +77,9 @@ class CacheError(FessError): ...
 
 
 class ModelError(FessError): ...
+
+
+class ModelRefused(ModelError): ...
 
 
 class ServerError(FessError): ...

@@ -6,6 +6,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.model_version import ModelVersion
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faces:
@@ -14,11 +16,13 @@ class Faces:
     xyxy        float32 (n, 4)     corners in pixels of the source frame, origin top left
     landmarks   float32 (n, 5, 2)  the person's right eye, left eye, nose tip, right and left mouth corner
     confidence  float32 (n,)       0..1
+    models      that found them: one, or two where the model was swapped between two parts of a frame
     """
 
     xyxy: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    models: tuple[ModelVersion, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
@@ -31,7 +35,7 @@ class Faces:
         return len(self.xyxy)
 
     def __getitem__(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> "Faces":
-        return Faces(self.xyxy[keep], self.landmarks[keep], self.confidence[keep])
+        return Faces(self.xyxy[keep], self.landmarks[keep], self.confidence[keep], self.models)
 
     @classmethod
     def empty(cls) -> "Faces":
@@ -45,6 +49,7 @@ class Sighting:
     """Where and when a face was seen: what an event says of a frame whose picture may be long gone.
 
     face_xyxy  float32 (4,) the face's corners in pixels of that frame
+    models     that found and embedded it
     """
 
     frame_number: int
@@ -52,6 +57,15 @@ class Sighting:
     width: int
     height: int
     face_xyxy: NDArray[np.float32]
+    models: tuple[ModelVersion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Faces as unit vectors, float32 (n, d), and the model under which alone they can be compared."""
+
+    vectors: NDArray[np.float32]
+    model: ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

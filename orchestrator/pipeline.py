@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerting.rules import AlertRules
@@ -16,6 +16,7 @@ from orchestrator.frame import Frame
 from orchestrator.identity import Identity
 from orchestrator.ledger import CameraLedger, Skip
 from orchestrator.metrics import Metrics
+from orchestrator.model_version import DetectionModel
 from orchestrator.motion.gate import MotionGate
 from orchestrator.ports import DetectionCache, EventSink, ObjectDetector, Recogniser, Tracker
 from orchestrator.region import in_regions
@@ -25,6 +26,7 @@ from orchestrator.track import Track
 
 # Replay waits for an answer as long as it takes; this only ends a request to a server that is gone.
 PATIENCE_S = 60.0
+PERSON = "person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,16 @@ class Policy:
     score          detections below it only continue a track; they are not reported
     max_age_s      frames older than this are not inspected; None in a replay, where nothing is late or left out
     motion_interval_s  least stream time between two motion events
-    person_classes label numbers whose tracks may carry a face; empty means all
     """
 
     score: float
     max_age_s: float | None
     motion_interval_s: float
-    person_classes: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What a camera's path is made of; app.py builds it."""
+    """What a camera's path is made of; app.py builds it. reporter: of the detector as it is at the start."""
 
     gate: MotionGate
     detector: ObjectDetector
@@ -79,6 +79,8 @@ class CameraPipeline:
         self._metrics = metrics
         self._clock = clock
         self._motion_due_s = float("-inf")
+        self._reporter = stages.reporter
+        self._person_classes = person_classes(stages.reporter.labels)
 
     async def inspect(self, frame: Frame) -> None:
         """Take one frame all the way; it leaves the ledger exactly once, cancelled or not."""
@@ -99,7 +101,7 @@ class CameraPipeline:
         self._board.set_state(self._camera.camera_id, state, detail)
         if state is not CameraState.ONLINE:
             self.end()
-        self._emit(self._stages.reporter.status(state, detail, datetime.now(UTC)))
+        self._emit(self._reporter.status(state, detail, datetime.now(UTC)))
 
     def end(self) -> None:
         """End all tracks, for nobody follows them any more, and report what can still be said of them."""
@@ -148,10 +150,22 @@ class CameraPipeline:
             found = await self._stages.detector.detect(
                 frame.picture, deadline_s=self._deadline_s(frame)
             )
+        if found.model is not None and found.model != self._reporter.model:
+            self._adopt(found.model)
         self._metrics.detection_latency.labels(self._camera.camera_id).observe(
             self._clock() - frame.received_s
         )
         return in_regions(found, self._camera.regions, frame.picture.width, frame.picture.height)
+
+    def _adopt(self, model: DetectionModel) -> None:
+        """The detector was swapped: its digest, its labels and what is a person change together.
+
+        Tracks end with the names of their classes: number 2 of another list is another thing.
+        """
+        if model.labels != self._reporter.labels:
+            self.end()
+        self._reporter = replace(self._reporter, model=model)
+        self._person_classes = person_classes(model.labels)
 
     def _follow(self, frame: Frame, detections: Detections, watch: Stopwatch) -> tuple[Track, ...]:
         with watch.stage("tracking"):
@@ -176,8 +190,7 @@ class CameraPipeline:
                 raise
             return ()  # counted where it failed; the objects found are reported all the same
         return tuple(
-            self._stages.reporter.face(recognition, self._latencies(watch))
-            for recognition in recognitions
+            self._reporter.face(recognition, self._latencies(watch)) for recognition in recognitions
         )
 
     def _publish(
@@ -191,13 +204,11 @@ class CameraPipeline:
         with watch.stage("events"):
             shown = detections[detections.confidence >= self._policy.score]
             for class_id in shown.class_id:
-                label = self._stages.reporter.label(int(class_id))
+                label = self._reporter.label(int(class_id))
                 self._metrics.detections.labels(self._camera.camera_id, label).inc()
             if len(shown) and frame.pts_s >= self._motion_due_s:
                 self._motion_due_s = frame.pts_s + self._policy.motion_interval_s
-                self._emit(
-                    self._stages.reporter.motion(frame, shown, tracks, self._latencies(watch))
-                )
+                self._emit(self._reporter.motion(frame, shown, tracks, self._latencies(watch)))
             if self._stages.cache is not None and len(shown):
                 self._stages.cache.put_detections(frame, shown)
             for event in recognised:
@@ -212,7 +223,7 @@ class CameraPipeline:
         identity = self._identity(track)
         if identity is None:
             kind: Kind = "person" if self._is_person(track) else "object"
-            label = self._stages.reporter.label(track.class_id)
+            label = self._reporter.label(track.class_id)
             return Mark(track.xyxy, label, track.track_id, kind, track.confidence)
         if identity.person_name is None:
             return Mark(track.xyxy, "stranger", track.track_id, "stranger", identity.confidence)
@@ -237,12 +248,17 @@ class CameraPipeline:
         return recogniser.identity(track.track_id) if recogniser is not None else None
 
     def _is_person(self, track: Track) -> bool:
-        return not self._policy.person_classes or track.class_id in self._policy.person_classes
+        return not self._person_classes or track.class_id in self._person_classes
 
     def _conclude(self, track_ids: tuple[int, ...]) -> None:
         if self._stages.recogniser is not None and track_ids:
             for recognition in self._stages.recogniser.conclude(track_ids):
-                self._emit_face(self._stages.reporter.face(recognition, None))
+                self._emit_face(self._reporter.face(recognition, None))
 
     def _latencies(self, watch: Stopwatch) -> StageLatencies | None:
         return None if self._is_replay else watch.latencies()
+
+
+def person_classes(labels: tuple[str, ...]) -> frozenset[int]:
+    """Label numbers whose tracks may carry a face; none: the labels do not tell, so all may."""
+    return frozenset({labels.index(PERSON)} if PERSON in labels else ())

@@ -8,30 +8,16 @@ from numpy.typing import NDArray
 
 from eventbus.events import Event
 from orchestrator.detection import Detections
-from orchestrator.face import Faces, Sighting
+from orchestrator.face import Embeddings, Faces, Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
+from orchestrator.model_version import ModelVersion as ModelVersion
 from orchestrator.picture import Picture
 from orchestrator.track import Track, TrackUpdate
 
 
-@dataclass(frozen=True, slots=True)
-class ModelVersion:
-    """Which weights answered: goes into the evidence of every event."""
-
-    name: str
-    version: str
-    sha256: str
-
-
 class ObjectDetector(Protocol):
-    """inference/ implements it with Triton."""
-
-    @property
-    def model(self) -> ModelVersion: ...
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
+    """inference/ implements it with Triton. The model may be swapped: the answer says whose it is."""
 
     async def detect(self, picture: Picture, *, deadline_s: float) -> Detections:
         """Find objects; corners in source pixels, above the score threshold, after NMS.
@@ -42,9 +28,6 @@ class ObjectDetector(Protocol):
 
 
 class FaceDetector(Protocol):
-    @property
-    def model(self) -> ModelVersion: ...
-
     async def detect(
         self, picture: Picture, region: tuple[int, int, int, int], *, deadline_s: float
     ) -> Faces:
@@ -57,13 +40,12 @@ class FaceEmbedder(Protocol):
     def model(self) -> ModelVersion: ...
 
     @property
-    def dimension(self) -> int: ...
+    def match_threshold(self) -> float | None:
+        """Least similarity of a match under the model in use; None: the one that was set at the start."""
+        ...
 
-    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> NDArray[np.float32]:
-        """Turn aligned RGB crops, uint8 (n, 112, 112, 3), into unit vectors, float32 (n, dimension).
-
-        Raises InferenceError.
-        """
+    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> Embeddings:
+        """Turn aligned RGB crops, uint8 (n, 112, 112, 3), into unit vectors. Raises InferenceError."""
         ...
 
 

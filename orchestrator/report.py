@@ -23,7 +23,8 @@ from orchestrator.face import Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
 from orchestrator.iou import iou
-from orchestrator.ports import ModelVersion, Recognition
+from orchestrator.model_version import DetectionModel, ModelVersion
+from orchestrator.ports import Recognition
 from orchestrator.track import Track
 
 # A track's box is the tracker's estimate; the detection it was matched with overlaps it at least so much.
@@ -32,13 +33,15 @@ SAME_OBJECT_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """What is the same in every event of one camera: who looked, and with which limits."""
+    """What is the same in every event of one camera while one version of the detector looks, and with which limits."""
 
     camera_id: str
-    labels: tuple[str, ...]
-    detector: ModelVersion
-    face_models: tuple[ModelVersion, ...]
+    model: DetectionModel
     thresholds: dict[str, float]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.model.labels
 
     def motion(
         self,
@@ -70,7 +73,7 @@ class Reporter:
             total_objects=len(objects),
             confidence_scores=tuple(found.confidence for found in objects),
             evidence=Evidence(
-                models=(_model(self.detector),),
+                models=(_model(self.model.version),),
                 thresholds=self.thresholds,
                 frame_width=frame.picture.width,
                 frame_height=frame.picture.height,
@@ -120,7 +123,7 @@ class Reporter:
         self, seen: Sighting, identity: Identity, latencies: StageLatencies | None
     ) -> Evidence:
         return Evidence(
-            models=tuple(_model(model) for model in self.face_models),
+            models=tuple(_model(model) for model in seen.models),
             thresholds={
                 **self.thresholds,
                 "match": identity.threshold,

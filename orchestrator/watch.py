@@ -20,7 +20,7 @@ from orchestrator.ledger import CameraLedger
 from orchestrator.metrics import Metrics
 from orchestrator.motion.gate import MotionGate
 from orchestrator.pipeline import CameraPipeline, Policy, Stages
-from orchestrator.ports import EventSink, ModelVersion
+from orchestrator.ports import EventSink
 from orchestrator.recognition.face_cache import FaceCache
 from orchestrator.recognition.gallery import GallerySource
 from orchestrator.recognition.recogniser import FaceRecogniser
@@ -28,7 +28,6 @@ from orchestrator.report import Reporter
 from orchestrator.settings import AlertsSettings, Settings
 from orchestrator.tracking.byte_tracker import ByteTracker
 
-PERSON = "person"
 # Multiples of it, modulo 1, stay evenly spread however many there are.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -119,12 +118,10 @@ class CameraWatch:
 
     def pipeline(self, camera: Camera, ledger: CameraLedger) -> CameraPipeline:
         settings = self._settings
-        labels = self._models.detector.labels
         policy = Policy(
             score=settings.detector.score_threshold,
             max_age_s=self._max_age_s(camera),
             motion_interval_s=settings.events.motion_interval,
-            person_classes=frozenset({labels.index(PERSON)} if PERSON in labels else ()),
         )
         stages = Stages(
             gate=MotionGate(settings.motion, camera),
@@ -162,15 +159,10 @@ class CameraWatch:
         )
 
     def _reporter(self, camera: Camera) -> Reporter:
-        detector, faces = self._settings.detector, self._faces
-        face_models: tuple[ModelVersion, ...] = ()
-        if faces is not None:
-            face_models = (faces.models.detector.model, faces.models.embedder.model)
+        detector = self._settings.detector
         return Reporter(
             camera_id=camera.camera_id,
-            labels=self._models.detector.labels,
-            detector=self._models.detector.model,
-            face_models=face_models,
+            model=self._models.detector.model,
             thresholds={"score": detector.score_threshold, "nms": detector.nms_threshold},
         )
 

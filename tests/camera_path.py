@@ -1,6 +1,7 @@
 """One camera's path with scripted eyes and everything else real."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,10 +16,10 @@ from orchestrator.detection import Detections
 from orchestrator.frame import Frame
 from orchestrator.ledger import CameraLedger, Coverage
 from orchestrator.metrics import Metrics
+from orchestrator.model_version import DetectionModel, ModelVersion
 from orchestrator.motion.gate import MotionGate
 from orchestrator.picture import ArrayPicture, Picture
 from orchestrator.pipeline import CameraPipeline, Policy, Stages
-from orchestrator.ports import ModelVersion
 from orchestrator.recognition.gallery import Gallery
 from orchestrator.recognition.recogniser import FaceRecogniser
 from orchestrator.replay import EventLines
@@ -38,8 +39,7 @@ AT_ONCE = FacesSettings(agreement=1, max_faces=1)
 class ScriptedObjects:
     """An object detector that sees what it is told to, or fails as told."""
 
-    model = ModelVersion("object_detector", "1", "d" * 64)
-    labels = ("person", "car")
+    model = DetectionModel(ModelVersion("object_detector", "1", "d" * 64), ("person", "car"))
 
     def __init__(self) -> None:
         self.sees = Detections.empty()
@@ -53,7 +53,7 @@ class ScriptedObjects:
             await self.blocked.wait()
         if self.failure is not None:
             raise self.failure
-        return self.sees
+        return replace(self.sees, model=self.model)
 
 
 class Shelf:
@@ -95,7 +95,7 @@ class Site:
             detector=self.objects,
             tracker=ByteTracker(high=policy.score),
             recogniser=recogniser,
-            reporter=Reporter(camera.camera_id, ("person", "car"), self.objects.model, (), {}),
+            reporter=Reporter(camera.camera_id, self.objects.model, {}),
             alerts=AlertRules(AlertConfig()),
             sink=EventLines(self.lines.append),
             cache=self.shelf,
@@ -155,7 +155,7 @@ class Site:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-LIVE = Policy(score=0.5, max_age_s=0.5, motion_interval_s=0.0, person_classes=frozenset({PERSON}))
+LIVE = Policy(score=0.5, max_age_s=0.5, motion_interval_s=0.0)
 
 
 def open_site(

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     InferenceUnavailable,
 )
 from orchestrator.ledger import Skip
+from orchestrator.model_version import DetectionModel
 from orchestrator.settings import FacesSettings
 from tests.camera_path import ADA, BEN, CAR, LIVE, NOBODY, WHOLE, Site, open_site
 from tests.recognition.scripted import PaintedFace, paint
@@ -199,7 +200,8 @@ async def test_a_car_has_no_face(site: Site) -> None:
 
 
 async def test_where_the_model_knows_no_person_every_object_may_have_a_face() -> None:
-    site = open_site(replace(LIVE, person_classes=frozenset()))
+    site = open_site()
+    site.objects.model = DetectionModel(site.objects.model.version, ("head", "car"))
     site.sees(Seen(WHOLE, class_id=CAR))
     for _ in range(2):
         await site.step(paint(PaintedFace(ADA, 260, 120)))

@@ -12,15 +12,18 @@ from orchestrator.detection import Detections
 from orchestrator.face import Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Candidate, Identity
+from orchestrator.model_version import DetectionModel, ModelVersion
 from orchestrator.picture import ArrayPicture
-from orchestrator.ports import ModelVersion, Recognition
+from orchestrator.ports import Recognition
 from orchestrator.report import Reporter
 from orchestrator.track import Track
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 250_000, tzinfo=UTC)
 DETECTOR = ModelVersion("object_detector", "3", "d" * 64)
 FACES = (ModelVersion("face_detector", "1", "f" * 64), ModelVersion("face_embedder", "2", "e" * 64))
-REPORTER = Reporter("door", ("person", "car"), DETECTOR, FACES, {"score": 0.5, "nms": 0.45})
+REPORTER = Reporter(
+    "door", DetectionModel(DETECTOR, ("person", "car")), {"score": 0.5, "nms": 0.45}
+)
 ADA = Identity(
     face_id="ada",
     person_name="Ada",
@@ -56,7 +59,7 @@ def recognition(identity: Identity = ADA, track_id: int = 4) -> Recognition:
     shown = frame()
     size = shown.picture.width, shown.picture.height
     corners = np.array([10.04, 20, 30, 40], np.float32)
-    seen = Sighting(shown.frame_number, shown.captured_at, *size, corners)
+    seen = Sighting(shown.frame_number, shown.captured_at, *size, corners, FACES)
     return Recognition(track_id, identity, seen)
 
 

@@ -1,6 +1,7 @@
 """`fess models`: fetch public weights and sample clips, and make of the weights what Triton serves."""
 
 import asyncio
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,12 @@ from rich.table import Table
 from export import environment, versions
 from export.checkpoint import obtain
 from export.environment import Environment
-from export.exporting import DEFAULT_CLIPS, Export, Result, Wish, check_possible
+from export.exporting import DEFAULT_CLIPS, Export, Wish, check_possible
 from export.install import as_served, ensure_clips, ensure_models, wanted
 from export.manifest import Download, Model, Pixels, load
-from export.prepare import prepare, up_to_date
+from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
+from orchestrator.cli.model_swap import have_served, show_served
 from orchestrator.errors import ModelError
 from orchestrator.models import clip_places, model_places
 from orchestrator.settings import Settings
@@ -26,9 +28,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Fetch public weights, check them, and make of them what Triton serves.",
 )
-
-# Triton reads its models when it starts, unless it was told to poll.
-RESTART = "A running server goes on with what it has: restart `fess run`, or your Triton."
 
 Names = Annotated[
     list[str] | None,
@@ -78,9 +77,10 @@ def fetch_models(
     """
     settings = load_settings(models_mirror=mirror)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    before = _served(settings)
     made = asyncio.run(ensure_models(model_places(settings), console, names=names or ()))
     for each in made:
-        console.print(f"{each.path}  {'new' if each.changed else 'up to date'}")
+        _tell(settings, each, before[each.path.parents[1]], console)
     if clips:
         files = [clip.file for clip in load().clips]
         paths = asyncio.run(ensure_clips(files, clip_places(settings), console))
@@ -90,8 +90,10 @@ def fetch_models(
 @app.command("prepare")
 def prepare_models(names: Names = None, pixels: PixelKind = None) -> None:
     """Make what Triton serves from files that are fetched already. Uses no network."""
-    places = model_places(load_settings())
+    settings = load_settings()
+    places = model_places(settings)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    before = _served(settings)
     for chosen in wanted(load(), places.repository, None, names or ()):
         model = chosen
         if pixels is not None and chosen.slot == "object_detector":
@@ -101,12 +103,12 @@ def prepare_models(names: Names = None, pixels: PixelKind = None) -> None:
         if done is None and not source.is_file():
             raise ModelError(f"{source}: is not there; run `fess models fetch {model.name}`")
         done = done or prepare(source, model, places.repository)
-        console.print(f"{done.path}  {'new' if done.changed else 'up to date'}")
+        _tell(settings, done, before[done.path.parents[1]], console)
 
 
 @app.command("list")
 def list_models() -> None:
-    """List every model of the manifest: licence, size, digest, and whether it is here."""
+    """List every model of the manifest, what lies in the repository, and what the running Triton serves of it."""
     settings = load_settings()
     places = model_places(settings)
     table = Table("model", "folder", "licence", "size", "SHA-256", "fetched", "prepared")
@@ -123,6 +125,7 @@ def list_models() -> None:
             _yes(prepared),
         )
     Console().print(table)
+    show_served(settings, Console())
 
 
 @app.command("export")
@@ -159,7 +162,10 @@ def export_model(
     export = Export(wish, given, place, settings.state_dir / "exports", console)
     export.collect()
     environment.set_up(place, console)
-    _tell_landed(export.run(settings.triton.model_repository), console)
+    before = _served(settings)
+    result = export.run(settings.triton.model_repository)
+    landed = Prepared(result.folder / "model.onnx", "", result.changed)
+    _tell(settings, landed, before[result.folder.parent], console)
 
 
 @app.command("rollback")
@@ -169,12 +175,12 @@ def roll_back_model(
     ] = "object_detector",
     to: Annotated[int | None, typer.Option(help="The version. Default: the one before.")] = None,
 ) -> None:
-    """Serve an older version of a model again."""
-    slot = load_settings().triton.model_repository / folder
+    """Serve an older version of a model again; a Triton that runs takes it up under load, and loses no request."""
+    settings = load_settings()
+    slot = settings.triton.model_repository / folder
     before, now = versions.roll_back(slot, to)
-    Console(stderr=True).print(
-        f"{slot}: version {now} instead of {before}. {RESTART}", soft_wrap=True
-    )
+    told = have_served(settings, slot, now, before)
+    Console(stderr=True).print(f"{slot}: version {now} instead of {before}. {told}", soft_wrap=True)
 
 
 async def _sample_clips(settings: Settings, console: Console) -> list[Path]:
@@ -186,11 +192,20 @@ async def _sample_clips(settings: Settings, console: Console) -> list[Path]:
         ) from error
 
 
-def _tell_landed(result: Result, console: Console) -> None:
-    if not result.changed:
-        console.print(f"{result.folder}  up to date")
+def _served(settings: Settings) -> defaultdict[Path, int | None]:
+    """The version that each folder of the repository names."""
+    folders = settings.triton.model_repository.glob("*")
+    return defaultdict(lambda: None, {folder: versions.served(folder) for folder in folders})
+
+
+def _tell(settings: Settings, made: Prepared, before: int | None, console: Console) -> None:
+    """Say what was made, and have the running Triton serve it if it is another version. Raises ModelRefused."""
+    folder, version = made.path.parents[1], int(made.path.parent.name)
+    if not made.changed:
+        console.print(f"{made.path}  up to date")
         return
-    console.print(f"{result.folder}  new. {RESTART}")
+    console.print(f"{made.path}  new")
+    console.print(f"  {have_served(settings, folder, version, before)}")
 
 
 def _size(item: Download | Model) -> str:

@@ -1,7 +1,7 @@
 """A real Triton Inference Server for one machine, from the nvidia-pytriton wheel."""
 
 import hashlib
-import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +9,18 @@ from types import TracebackType
 from typing import Never, Self
 
 import aiohttp
-import psutil
 
-from orchestrator.embedded.claim import Endpoint
+from orchestrator.embedded.claim import Claim, Endpoint
 from orchestrator.embedded.guarded import Launch
 from orchestrator.embedded.keeper import Keeper, Patience
 from orchestrator.embedded.loopback import ADDRESS
 from orchestrator.embedded.triton_files import TritonFiles
+from orchestrator.embedded.triton_state import ANSWER, FAILURES, BackendProcesses, loaded_models
 from orchestrator.errors import ServerError
 
-ANSWER = aiohttp.ClientTimeout(total=3.0)
 # Triton has nothing to save, and its own way down sleeps for some five seconds.
 GRACE_S = 1.0
+POLL_EVERY_S = 2
 MODELS = "models"
 BACKENDS = "backends"
 MODEL_NAME = re.compile(r"[\w.-]+", re.ASCII)
@@ -103,7 +103,7 @@ class TritonKind:
         self._repository = repository
         self._folder = folder
         self._device = device
-        self._backend_processes: list[psutil.Process] = []
+        self._backend_processes = BackendProcesses()
         self._shm_prefix = shared_memory_prefix(folder.parent)
 
     @property
@@ -148,7 +148,12 @@ class TritonKind:
             "http-port": http,
             "metrics-address": ADDRESS,
             "metrics-port": metrics,
-            "strict-readiness": "true",
+            # A new version is found within seconds. Not the explicit mode: whoever reaches the port could then
+            # have any code loaded and run (decision 0014).
+            "model-control-mode": "poll",
+            "repository-poll-secs": str(POLL_EVERY_S),
+            # Strictly, one version that was ever refused would make it unready for good.
+            "strict-readiness": "false",
             # It stays up with a model that failed, so that we can ask for the reason.
             "exit-on-error": "false",
             "allow-gpu-metrics": "false" if self._device == "cpu" else "true",
@@ -166,44 +171,41 @@ class TritonKind:
         url = f"http://{ADDRESS}:{endpoint.ports[1]}/v2"
         try:
             async with aiohttp.ClientSession(timeout=ANSWER) as session:
-                async with session.get(f"{url}/health/ready") as answer:
-                    if answer.status == 200:
-                        self._backend_processes = psutil.Process(endpoint.pid).children()
-                        return True
-                async with session.post(f"{url}/repository/index") as answer:
-                    models = json.loads(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError, psutil.NoSuchProcess):
+                models = await loaded_models(session, url)
+        except FAILURES:
             return False
-        failed = [
-            f"{model['name']}: {model.get('reason', '')}"
-            for model in models
-            if model.get("state") == "UNAVAILABLE"
-        ]
-        if failed:
-            raise ServerError("triton cannot load every model:\n" + "\n".join(failed))
-        return False
+        if models.lost:
+            raise ServerError("triton cannot load every model:\n" + "\n".join(models.lost))
+        return bool(models.ready) and not models.loading
 
     async def is_alive(self, endpoint: Endpoint) -> bool:
         """Raises ServerError once a backend process is gone: Triton goes on, calls itself ready, and fails."""
-        if not all(_runs(process) for process in self._backend_processes):
-            raise ServerError("lost the backend process of a model")
-        url = f"http://{ADDRESS}:{endpoint.ports[1]}/v2/health/live"
+        url = f"http://{ADDRESS}:{endpoint.ports[1]}/v2"
         try:
-            async with aiohttp.ClientSession(timeout=ANSWER) as session, session.get(url) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+            async with aiohttp.ClientSession(timeout=ANSWER) as session:
+                there = await self._backend_processes.are_there(session, url, endpoint.pid)
+        except FAILURES:
             return False
+        if not there:
+            raise ServerError("lost the backend process of a model")
+        return True
 
     def progress(self, line: str) -> str | None:
         loaded = LOADED.search(line)
         return f"{loaded[1]} is loaded" if loaded else None
 
 
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def running_url(repository: Path, state_dir: Path) -> str | None:
+    """host:port of the gRPC endpoint of the embedded Triton that serves this repository now, whoever keeps it."""
+    claim = Claim(state_dir.resolve(), TritonKind.name)
+    found = claim.read()
+    if found is None or found.serving != str(repository.resolve()):
+        return None
+    free = claim.take()
+    if free is None:
+        return f"{ADDRESS}:{found.ports[0]}"
+    os.close(free)
+    return None
 
 
 def shared_memory_prefix(state_dir: Path) -> str:

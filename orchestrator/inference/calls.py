@@ -6,6 +6,7 @@ its slot, and gives the slot back when its answer comes; Triton refuses it by it
 """
 
 import asyncio
+import re
 from typing import Any
 
 import grpc
@@ -19,6 +20,10 @@ Call = Any  # of grpc.aio, untyped
 # What Triton says when it refuses a request that waited too long, or when the queue is full:
 # the server is well, the request is late.
 REFUSED_AS_LATE = ("timeout expired", "maximum queue size")
+# Of a version that went, or that became another, while it was asked (decision 0014): the server is well.
+GONE = re.compile(
+    r"unknown model: '[^']*' version \S+ is not|unexpected (shape|datatype) for input"
+)
 # Codes that a connection which breaks does not give.
 FROM_TRITON = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 
@@ -66,7 +71,7 @@ async def _settled(call: Call, slot: Slot) -> Message | grpc.RpcError:
         answer = await call
         settled = True
     except grpc.RpcError as error:
-        settled = refused_as_late(error) or error.code() in FROM_TRITON
+        settled = from_triton(error)
         return error
     else:
         return answer
@@ -79,3 +84,12 @@ async def _settled(call: Call, slot: Slot) -> Message | grpc.RpcError:
 
 def refused_as_late(error: grpc.RpcError) -> bool:
     return any(words in str(error.details()) for words in REFUSED_AS_LATE)
+
+
+def gone(error: grpc.RpcError) -> bool:
+    return GONE.search(str(error.details())) is not None
+
+
+def from_triton(error: grpc.RpcError) -> bool:
+    """Whether Triton itself refused, and so is done with the request; else the connection may have broken."""
+    return refused_as_late(error) or gone(error) or error.code() in FROM_TRITON

@@ -1,16 +1,20 @@
-"""Waits for Triton to serve the models, and makes the adapters that ask them."""
+"""Waits for Triton to serve the models, and makes what asks them."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from orchestrator.errors import InferenceUnavailable, SettingsError
-from orchestrator.inference.faces import TritonFaceDetector, TritonFaceEmbedder
-from orchestrator.inference.object_detector import (
-    DetectionLimits,
-    TritonObjectDetector,
-    class_ids,
+from orchestrator.errors import InferenceInvalid, InferenceOutdated, InferenceUnavailable
+from orchestrator.inference.faces import TritonFaceDetector
+from orchestrator.inference.live import Live
+from orchestrator.inference.live_models import (
+    Detecting,
+    Embedding,
+    LiveFaceDetector,
+    LiveFaceEmbedder,
+    LiveObjectDetector,
 )
 from orchestrator.inference.triton import TritonClient
 from orchestrator.settings import Settings
@@ -20,69 +24,104 @@ log = logging.getLogger(__name__)
 RETRY_EVERY_S = 1.0
 # Every so many tries the log says again what is waited for.
 TELL_EVERY = 10
-# Detections below the reporting threshold still continue a track (ByteTrack's second association).
-CONTINUE_FROM = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class FaceModels:
-    detector: TritonFaceDetector
-    embedder: TritonFaceEmbedder
-    match_threshold: float
+    detector: LiveFaceDetector
+    embedder: LiveFaceEmbedder
+
+    @property
+    def match_threshold(self) -> float:
+        return self.embedder.match_threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The adapters; `faces` is None where faces are switched off."""
+    """The models in use; `faces` is None where faces are switched off."""
 
-    detector: TritonObjectDetector
+    detector: LiveObjectDetector
     faces: FaceModels | None
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.detector.labels
+        return self.detector.model.labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(live.served.version.name for live in self.live)
+
+    @property
+    def live(self) -> tuple[Live[Any], ...]:  # of adapters of several kinds
+        faces = () if self.faces is None else (self.faces.detector.live, self.faces.embedder.live)
+        return (self.detector.live, *faces)
+
+    async def follow(self) -> None:
+        """Notice also those swaps that no request would tell, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for live in self.live:
+                tasks.create_task(live.follow(), name=f"follow:{live.served.version.name}")
+
+    async def check(self) -> float:
+        """Raises InferenceInvalid where a version that is served cannot be used as the settings want."""
+        problems = [f"{m.served.version.name}: {m.problem}" for m in self.live if m.problem]
+        if problems:
+            raise InferenceInvalid("; ".join(problems))
+        return 0.0
 
 
-async def load_models(client: TritonClient, settings: Settings) -> Models:
-    """Describe every model the settings name. Raises InferenceUnavailable, SettingsError."""
-    served = await client.describe(settings.detector.model)
-    limits = DetectionLimits(
-        score=min(CONTINUE_FROM, settings.detector.score_threshold),
-        nms=settings.detector.nms_threshold,
-        classes=class_ids(served, settings.detector.classes),
-    )
-    detector = TritonObjectDetector(client, served, limits)
-    return Models(detector, await _faces(client, settings) if settings.faces.enabled else None)
+async def load_models(client: TritonClient, settings: Settings, *, follow: bool = False) -> Models:
+    """Describe every model the settings name. Raises InferenceError, SettingsError.
 
-
-async def _faces(client: TritonClient, settings: Settings) -> FaceModels:
-    found = TritonFaceDetector(
-        client,
-        await client.describe(settings.faces.detector_model),
-        settings.faces.detector_threshold,
-    )
-    embedder = TritonFaceEmbedder(client, await client.describe(settings.faces.embedder_model))
-    chosen = settings.faces.match_threshold
-    threshold = embedder.match_threshold if chosen is None else chosen
-    if threshold is None:
-        raise SettingsError(
-            f"model {embedder.model.name} recommends no match_threshold; set FACES_MATCH_THRESHOLD"
+    follow: whether to go over to another version once Triton serves it (decision 0014); else that is an error, because
+        a replay, and the faces that are enrolled together, must be of one.
+    """
+    detector, faces = settings.detector, settings.faces
+    objects = LiveObjectDetector(
+        Live(
+            client,
+            await client.describe(detector.model),
+            Detecting(client, detector),
+            follow=follow,
         )
-    return FaceModels(found, embedder, threshold)
+    )
+    if not faces.enabled:
+        return Models(objects, None)
+    found = LiveFaceDetector(
+        Live(
+            client,
+            await client.describe(faces.detector_model),
+            lambda served: (TritonFaceDetector(client, served, faces.detector_threshold), None),
+            follow=follow,
+        )
+    )
+    embedder = LiveFaceEmbedder(
+        Live(
+            client,
+            await client.describe(faces.embedder_model),
+            Embedding(client, faces.match_threshold),
+            follow=follow,
+        )
+    )
+    return Models(objects, FaceModels(found, embedder))
 
 
 async def await_models(
     client: TritonClient,
     settings: Settings,
     *,
+    follow: bool = False,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Models:
-    """Load the models as soon as Triton serves them, however long that takes. Raises SettingsError."""
+    """Load the models as soon as Triton serves them, however long that takes. Raises SettingsError.
+
+    follow: see `load_models`.
+    """
     tries = 0
     while True:
         try:
-            return await load_models(client, settings)
-        except InferenceUnavailable as error:
+            return await load_models(client, settings, follow=follow)
+        except (InferenceUnavailable, InferenceOutdated) as error:
             if tries % TELL_EVERY == 0:
                 log.warning("waiting for Triton: %s", error)
             tries += 1

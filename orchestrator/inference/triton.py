@@ -6,7 +6,7 @@ gRPC is untyped and raises one exception for everything; both end here and in `w
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import grpc
@@ -15,11 +15,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from orchestrator.errors import (
     InferenceError,
     InferenceInvalid,
+    InferenceOutdated,
     InferenceStale,
     InferenceUnavailable,
 )
 from orchestrator.inference.breaker import Breaker
-from orchestrator.inference.calls import Calls, refused_as_late
+from orchestrator.inference.calls import Calls, from_triton, gone, refused_as_late
 from orchestrator.inference.promptness import Promptness
 from orchestrator.inference.shared_memory import room_for
 from orchestrator.inference.sharing import Mode, Sharing
@@ -101,18 +102,31 @@ class TritonClient:
         await self._sharing.close()
         await self._channel.close()
 
-    async def check(self) -> float:
-        """Seconds that a readiness question took. Raises InferenceUnavailable."""
+    async def check(self, models: Collection[str] = ()) -> float:
+        """Seconds that a question took: whether these models are ready; without any, whether all are.
+
+        Raises InferenceUnavailable.
+        """
         asked_s = time.monotonic()
         try:
-            answer = await self._stub.ServerReady(
-                service_pb2.ServerReadyRequest(), timeout=self._timeout_s
-            )
+            ready = [await self._is_ready(model) for model in models] or [await self._is_whole()]
         except grpc.RpcError as error:
             raise InferenceUnavailable(f"Triton at {self._url}: {error.details()}") from error
-        if not answer.ready:
+        if not all(ready):
             raise InferenceUnavailable(f"Triton at {self._url} is up but not ready; see its log")
-        return time.monotonic() - asked_s
+        return (time.monotonic() - asked_s) / max(len(models), 1)
+
+    async def _is_ready(self, model: str) -> bool:
+        question = service_pb2.ModelReadyRequest(name=model)
+        return bool((await self._stub.ModelReady(question, timeout=self._timeout_s)).ready)
+
+    async def _is_whole(self) -> bool:
+        question = service_pb2.ServerReadyRequest()
+        return bool((await self._stub.ServerReady(question, timeout=self._timeout_s)).ready)
+
+    async def _metadata(self, model: str, version: str = "") -> Message:
+        question = service_pb2.ModelMetadataRequest(name=model, version=version)
+        return await self._stub.ModelMetadata(question, timeout=self._timeout_s)
 
     async def check_sharing(self) -> float:
         """Raises InferenceUnavailable where memory must be shared with Triton and is not."""
@@ -120,22 +134,26 @@ class TritonClient:
         return 0.0
 
     async def describe(self, model: str) -> ServedModel:
-        """Read a model's signature and parameters. Raises InferenceUnavailable."""
+        """Read the signature and parameters of the version that is served.
+
+        Raises InferenceUnavailable; InferenceOutdated if the version went meanwhile.
+        """
         try:
-            metadata = await self._stub.ModelMetadata(
-                service_pb2.ModelMetadataRequest(name=model), timeout=self._timeout_s
-            )
+            found = await self._metadata(model)
+            number = max(found.versions, key=int, default="")
+            # Both of this one version, whatever becomes the served one while we ask.
+            metadata = await self._metadata(model, number)
             answer = await self._stub.ModelConfig(
-                service_pb2.ModelConfigRequest(name=model), timeout=self._timeout_s
+                service_pb2.ModelConfigRequest(name=model, version=number), timeout=self._timeout_s
             )
         except grpc.RpcError as error:
+            if gone(error):
+                raise InferenceOutdated(f"model {model}: {error.details()}") from error
             raise InferenceUnavailable(
                 f"Triton at {self._url} does not serve {model}: {error.details()}; run `fess models fetch`"
             ) from error
         parameters = {key: value.string_value for key, value in answer.config.parameters.items()}
-        version = ModelVersion(
-            model, max(metadata.versions, key=int), parameters.get("source_sha256", "")
-        )
+        version = ModelVersion(model, number, parameters.get("source_sha256", ""))
         return ServedModel(version, specs(metadata.inputs), specs(metadata.outputs), parameters)
 
     async def infer(
@@ -150,7 +168,8 @@ class TritonClient:
 
         tensors are by the names of the model's inputs; an array alone is the only input.
         deadline_s is a time.monotonic() value; the setting TRITON_TIMEOUT bounds it further.
-        Raises InferenceStale, InferenceUnavailable, InferenceInvalid.
+        Only the version that `model` describes is asked. Raises InferenceStale, InferenceUnavailable,
+        InferenceInvalid; InferenceOutdated if that version is not served any more.
         """
         name = model.version.name
         started_s = time.monotonic()
@@ -225,7 +244,7 @@ class TritonClient:
             try:
                 return await self._calls.answer(self._stub.ModelInfer(request), slot, left_s)
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.UNAVAILABLE and not refused_as_late(error):
+                if error.code() is grpc.StatusCode.UNAVAILABLE and not from_triton(error):
                     self._sharing.lost()
                 if REGION_UNKNOWN not in str(error.details()):
                     raise
@@ -239,6 +258,9 @@ class TritonClient:
             code, message = error.code(), str(error.details())
             if refused_as_late(error):
                 return InferenceStale(f"Triton refused a late request for {model}: {message}")
+            if gone(error):
+                self._breaker.succeeded()
+                return InferenceOutdated(f"Triton refused a request for {model}: {message}")
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return InferenceInvalid(f"Triton refused a request for {model}: {message}")
         # No answer in time counts against the server too: one that hangs answers nothing.

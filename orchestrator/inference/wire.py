@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
-from orchestrator.errors import InferenceInvalid
+from orchestrator.errors import InferenceInvalid, InferenceOutdated
 from orchestrator.inference.shared_memory import Slot
 from orchestrator.ports import ModelVersion
 
@@ -67,7 +67,9 @@ def infer_request(
     slot: Slot | None,
 ) -> Message:
     """One inference; the tensors' bytes go into the slot where there is one, else into the message."""
-    request = service_pb2.ModelInferRequest(model_name=model.version.name, id=request_id)
+    request = service_pb2.ModelInferRequest(
+        model_name=model.version.name, model_version=model.version.version, id=request_id
+    )
     request.parameters["timeout"].int64_param = timeout_us
     arrays = [tensors[spec.name] for spec in model.inputs]
     places = None if slot is None else slot.put(arrays)
@@ -85,9 +87,16 @@ def infer_request(
 def answered(
     model: ServedModel, response: Message, names: tuple[str, ...], *, request_id: str, batch: int
 ) -> tuple[Array, ...]:
-    """The outputs asked for, read-only, of the shape and type announced, without NaN. Raises InferenceInvalid."""
+    """The outputs asked for, read-only, of the shape and type announced, without NaN.
+
+    Raises InferenceInvalid; InferenceOutdated where another version answered.
+    """
     if response.id != request_id:
         raise InferenceInvalid(f"Triton answered {model.version.name} with another request's id")
+    if response.model_version != model.version.version:
+        raise InferenceOutdated(
+            f"model {model.version.name}: version {response.model_version} answered for {model.version.version}"
+        )
     found = {
         output.name: (output, content)
         for output, content in zip(response.outputs, response.raw_output_contents, strict=False)

@@ -227,7 +227,7 @@ class Examiner:
             raise EnrolmentRefused(f"{sample.label}: {reason}")
 
         async def embed(deadline_s: float) -> NDArray[np.float32]:
-            return await self._embedder.embed(crop[None], deadline_s=deadline_s)
+            return (await self._embedder.embed(crop[None], deadline_s=deadline_s)).vectors
 
         (embedding,) = await self._patiently(embed)
         return Accepted(sample.label, embedding, quality)

@@ -95,7 +95,6 @@ class FaceCache:
         *,
         settings: CacheSettings,
         metrics: Metrics,
-        labels: Sequence[str] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         queue_size: int = QUEUE_SIZE,
     ) -> None:
@@ -104,10 +103,13 @@ class FaceCache:
         self._dimension = dimension
         self._settings = settings
         self._metrics = metrics
-        self._labels = tuple(labels)
         self._clock = clock
         self._queue: asyncio.Queue[FaceValue | DetectionValue] = asyncio.Queue(queue_size)
         self.degraded = False
+
+    def use(self, model: ModelVersion, dimension: int) -> None:
+        """Only faces of this model are handed out from now on: the embedder was swapped."""
+        self._model, self._dimension = model, dimension
 
     def put_face(
         self,
@@ -116,13 +118,17 @@ class FaceCache:
         quality: FaceQuality,
         frame: Frame,
         track_id: int,
+        model: ModelVersion | None = None,
     ) -> None:
-        """Remember who was recognised. Never blocks; dropped and counted when Redis does not keep up."""
+        """Remember who was recognised. Never blocks; dropped and counted when Redis does not keep up.
+
+        model: that made the embedding; None: the one in use.
+        """
         value = FaceValue(
             key=face_key(identity.face_id),
             v=VERSION,
-            model=self._model.sha256,
-            dim=self._dimension,
+            model=(model or self._model).sha256,
+            dim=len(embedding),
             encoding=encode_embedding(embedding),
             metadata={
                 "person_name": identity.person_name,
@@ -140,6 +146,7 @@ class FaceCache:
 
     def put_detections(self, frame: Frame, detections: Detections) -> None:
         """Remember what was seen in a frame. Never blocks."""
+        labels = () if detections.model is None else detections.model.labels
         rows = zip(
             detections.class_id.tolist(),
             detections.confidence.tolist(),
@@ -152,7 +159,7 @@ class FaceCache:
             detections=[
                 DetectedValue(
                     class_id=class_id,
-                    object_class=self._label(class_id),
+                    object_class=labels[class_id] if class_id < len(labels) else str(class_id),
                     confidence=min(max(confidence, 0.0), 1.0),
                     bbox=bbox,
                 )
@@ -261,6 +268,3 @@ class FaceCache:
         log.warning("dropped %s from the face cache: %s", key, rejected)
         with failing_as_cache_error("drop a bad value"):
             await self._redis.unlink(key)
-
-    def _label(self, class_id: int) -> str:
-        return self._labels[class_id] if class_id < len(self._labels) else str(class_id)

@@ -43,6 +43,7 @@ class GalleryWatcher:
         self._metrics = metrics
         self._poll_s = poll_s
         self._reader = GalleryReader(self._store, model, dimension)
+        self._next: GalleryReader | None = None  # of the embedder that is in use now
         self._counted: set[str] = set()  # ids of damaged records that the metric has
         self._announced = asyncio.Event()
         self._shortfall: str | None = None
@@ -56,10 +57,19 @@ class GalleryWatcher:
     def degraded(self) -> bool:
         return self.problem is not None
 
+    def use(self, model: ModelVersion, dimension: int) -> None:
+        """The embedder was swapped. Until its gallery is read, the old one stays: nobody compares with it."""
+        self._model, self._dimension = model, dimension
+        held = self.current
+        same = (held.model.sha256, held.dimension) == (model.sha256, dimension)
+        self._next = None if same else GalleryReader(self._store, model, dimension)
+        self._announced.set()
+
     async def refresh(self) -> bool:
         """Read what changed; returns whether anything did. Raises CacheError, and keeps what is loaded."""
+        reader = self._next or self._reader
         stamp = await self._store.stamp()
-        held = self._reader.loaded
+        held = reader.loaded
         if held is not None and held.stamp == stamp:
             self._recovered()
             return False
@@ -69,7 +79,10 @@ class GalleryWatcher:
                 "Redis lost the gallery; the faces in memory stay in use: restore Redis or enrol again"
             )
             return False
-        self._tell(await self._reader.update(stamp))
+        loaded = await reader.update(stamp)
+        if reader is (self._next or self._reader):  # and not swapped once more meanwhile
+            self._reader, self._next = reader, None
+            self._tell(loaded)
         return True
 
     async def run(self) -> NoReturn:

@@ -3,19 +3,19 @@
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import InferenceError, InferenceInvalid
-from orchestrator.face import FaceQuality, Faces, Sighting
+from orchestrator.errors import InferenceError, InferenceInvalid, InferenceOutdated
+from orchestrator.face import Embeddings, FaceQuality, Faces, Sighting
 from orchestrator.frame import Frame
 from orchestrator.identity import Candidate, Identity
 from orchestrator.metrics import Metrics
-from orchestrator.ports import FaceDetector, FaceEmbedder, Recognition
+from orchestrator.ports import FaceDetector, FaceEmbedder, ModelVersion, Recognition
 from orchestrator.recognition.alignment import align
 from orchestrator.recognition.decision import DecisionRules, TrackDecision, anonymous_id
 from orchestrator.recognition.gallery import Gallery, GallerySource
@@ -49,8 +49,9 @@ class FaceStore(Protocol):
         quality: FaceQuality,
         frame: Frame,
         track_id: int,
+        model: ModelVersion,
     ) -> None:
-        """Hand over; never blocks."""
+        """Hand over; never blocks. `model` made the embedding."""
         ...
 
 
@@ -59,6 +60,7 @@ class _Followed:
     """What is held for one live track."""
 
     decision: TrackDecision
+    anonymous: str
     gallery_version: str
     seen: Sighting | None = None  # the last good face
     looked_s: float = -math.inf
@@ -104,12 +106,14 @@ class FaceRecogniser:
         self._metrics = metrics
         self._store = store
         self._followed: dict[int, _Followed] = {}
+        self._embedder_sha256 = gallery.current.model.sha256
 
     async def recognise(
         self, frame: Frame, persons: tuple[Track, ...], *, deadline_s: float
     ) -> tuple[Recognition, ...]:
         """Look for faces of tracks whose identity is open, or due to be checked. Raises InferenceError."""
         gallery = self._source.current
+        self._heed(gallery.model.sha256)
         for track in persons:
             self._follow(track, gallery, frame.captured_at)
         due = self._choose(persons, frame.pts_s)
@@ -121,9 +125,9 @@ class FaceRecogniser:
             if not good:
                 return ()
             crops = np.stack([face.crop for face in good])
-            embeddings = await self._embed(crops, deadline_s)
+            embeddings = await self._embed(crops, gallery, deadline_s)
             embedded.update(face.track.track_id for face in good)
-            found = await gallery.match_each(embeddings)
+            found = await gallery.match_each(embeddings.vectors)
             return self._decide(frame, faces, good, embeddings, found, gallery)
         finally:
             self._count(persons, embedded)
@@ -147,12 +151,23 @@ class FaceRecogniser:
                 recognitions.append(Recognition(track_id, identity, followed.seen))
         return tuple(recognitions)
 
+    def _heed(self, embedder_sha256: str) -> None:
+        """Begin anew under another embedder: a track's faces of the old one say nothing beside the new one's."""
+        if embedder_sha256 == self._embedder_sha256:
+            return
+        self._embedder_sha256 = embedder_sha256
+        threshold = self._embedder.match_threshold
+        if threshold is not None:
+            self._rules = replace(self._rules, threshold=threshold)
+        for followed in self._followed.values():
+            followed.decision, followed.seen = TrackDecision(self._rules, followed.anonymous), None
+
     def _follow(self, track: Track, gallery: Gallery, captured_at: datetime) -> None:
         followed = self._followed.get(track.track_id)
         if followed is None:
             anonymous = anonymous_id(self._camera_id, track.track_id, captured_at)
             decision = TrackDecision(self._rules, anonymous)
-            self._followed[track.track_id] = _Followed(decision, gallery.version)
+            self._followed[track.track_id] = _Followed(decision, anonymous, gallery.version)
         elif followed.gallery_version != gallery.version:
             followed.gallery_version = gallery.version
             followed.decision.gallery_changed(gallery)
@@ -239,37 +254,46 @@ class FaceRecogniser:
             if followed is not None:
                 followed.fruitless = 0 if track.track_id in shown else followed.fruitless + 1
 
-    async def _embed(self, crops: NDArray[np.uint8], deadline_s: float) -> NDArray[np.float32]:
-        embeddings = await self._embedder.embed(crops, deadline_s=deadline_s)
-        expected = (len(crops), self._embedder.dimension)
-        if embeddings.shape != expected or not np.all(np.isfinite(embeddings)):
+    async def _embed(
+        self, crops: NDArray[np.uint8], gallery: Gallery, deadline_s: float
+    ) -> Embeddings:
+        """Vectors that may be compared with the gallery's. Raises InferenceError."""
+        found = await self._embedder.embed(crops, deadline_s=deadline_s)
+        if found.model.sha256 != gallery.model.sha256:
+            raise InferenceOutdated(
+                f"model {found.model.name} was swapped; the gallery of the new one is not loaded yet"
+            )
+        expected = (len(crops), gallery.dimension)
+        if found.vectors.shape != expected or not np.all(np.isfinite(found.vectors)):
             raise InferenceInvalid(
-                f"model {self._embedder.model.name} gave embeddings of shape {embeddings.shape}, "
+                f"model {found.model.name} gave embeddings of shape {found.vectors.shape}, "
                 f"not {expected}, or numbers that are not finite"
             )
-        return embeddings
+        return found
 
     def _decide(
         self,
         frame: Frame,
         faces: Faces,
         good: Sequence[_GoodFace],
-        embeddings: NDArray[np.float32],
+        embeddings: Embeddings,
         found: Sequence[tuple[Candidate, ...]],
         gallery: Gallery,
     ) -> tuple[Recognition, ...]:
         recognitions: list[Recognition] = []
-        for face, embedding, candidates in zip(good, embeddings, found, strict=True):
+        models = (*faces.models, embeddings.model)
+        for face, embedding, candidates in zip(good, embeddings.vectors, found, strict=True):
             followed = self._followed.get(face.track.track_id)
             if followed is None:
                 continue  # the track ended while the server was working
-            followed.seen = _sighting(frame, faces.xyxy[face.row])
+            followed.seen = _sighting(frame, faces.xyxy[face.row], models)
             identity = followed.decision.add(candidates, gallery, frame.pts_s)
             if identity is None:
                 continue
             # The face that decided is one that claims the person, so it is safe to keep under the person's id.
             if self._store is not None:
-                self._store.put_face(identity, embedding, face.quality, frame, face.track.track_id)
+                track_id, model = face.track.track_id, embeddings.model
+                self._store.put_face(identity, embedding, face.quality, frame, track_id, model)
             recognitions.append(Recognition(face.track.track_id, identity, followed.seen))
         return tuple(recognitions)
 
@@ -285,8 +309,15 @@ class FaceRecogniser:
         self._metrics.faces_refused.labels(refusal).inc()
 
 
-def _sighting(frame: Frame, face_xyxy: NDArray[np.float32]) -> Sighting:
+def _sighting(
+    frame: Frame, face_xyxy: NDArray[np.float32], models: tuple[ModelVersion, ...]
+) -> Sighting:
     picture = frame.picture
     return Sighting(
-        frame.frame_number, frame.captured_at, picture.width, picture.height, face_xyxy.copy()
+        frame.frame_number,
+        frame.captured_at,
+        picture.width,
+        picture.height,
+        face_xyxy.copy(),
+        models,
     )

@@ -47,6 +47,7 @@ def merge(found: Sequence[Faces]) -> Faces:
         np.concatenate([f.xyxy for f in found]),
         np.concatenate([f.landmarks for f in found]),
         np.concatenate([f.confidence for f in found]),
+        tuple(dict.fromkeys(model for f in found for model in f.models)),
     )
     faces = faces[np.argsort(-faces.confidence, kind="stable")]
     overlap = iou(faces.xyxy, faces.xyxy)

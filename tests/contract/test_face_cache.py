@@ -19,6 +19,7 @@ from orchestrator.errors import CacheError
 from orchestrator.face import FaceQuality
 from orchestrator.identity import Candidate, Identity
 from orchestrator.metrics import Metrics
+from orchestrator.model_version import DetectionModel, ModelVersion
 from orchestrator.picture import ArrayPicture
 from orchestrator.ports import DetectionCache
 from orchestrator.recognition.codec import MAX_BYTES
@@ -38,6 +39,7 @@ SEEN = Detections(
     np.array([[1, 2, 30, 40], [5, 6, 70, 80]], np.float32),
     np.array([0.9, 0.6], np.float32),
     np.array([0, 2], np.int32),
+    DetectionModel(ModelVersion("object_detector", "1", "d" * 64), ("person", "bicycle", "car")),
 )
 
 
@@ -59,7 +61,6 @@ class Bench:
             DIMENSION,
             settings=CacheSettings(**settings),
             metrics=Metrics(self.registry),
-            labels=("person", "bicycle", "car"),
             clock=lambda: self.now,
             queue_size=32,
         )

@@ -22,8 +22,8 @@ from orchestrator.camera import Camera
 from orchestrator.capture.picture import AvPicture
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.embedded.triton_files import TritonFiles
+from orchestrator.inference.live_models import LiveObjectDetector
 from orchestrator.inference.models import load_models
-from orchestrator.inference.object_detector import TritonObjectDetector
 from orchestrator.metrics import Metrics
 from orchestrator.replay import replay
 from orchestrator.settings import DetectorSettings, FacesSettings, Settings, TritonSettings
@@ -91,7 +91,7 @@ def test_detections_agree_with_those_in_rgb(
 @pytest.fixture
 async def detectors(
     server: EmbeddedTriton, tmp_path: Path
-) -> AsyncIterator[dict[Pixels, TritonObjectDetector]]:
+) -> AsyncIterator[dict[Pixels, LiveObjectDetector]]:
     settings = [settings_of(server, tmp_path, pixels) for pixels in LAYOUTS]
     client = make_triton_client(settings[0], Metrics(CollectorRegistry()), patient=True)
     models = [await load_models(client, each) for each in settings]
@@ -113,7 +113,7 @@ def settings_of(server: EmbeddedTriton, state_dir: Path, pixels: Pixels) -> Sett
 async def test_each_of_many_requests_at_once_gets_the_answer_to_its_own_picture_whatever_its_size(
     pixels: Pixels,
     clips: Path,
-    detectors: dict[Pixels, TritonObjectDetector],
+    detectors: dict[Pixels, LiveObjectDetector],
     networks: dict[Pixels, onnxruntime.InferenceSession],
 ) -> None:
     cameras = [

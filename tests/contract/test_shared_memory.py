@@ -139,7 +139,7 @@ async def everything_found(models: Models, footage: Sequence[ArrayPicture]) -> l
         crops = np.stack([picture.rgb(112, 112)] * 3)
         vectors = await models.faces.embedder.embed(crops, deadline_s=soon_s)
         arrays = [things.xyxy, things.confidence, things.class_id, faces.xyxy, faces.landmarks]
-        arrays += [faces.confidence, vectors]
+        arrays += [faces.confidence, vectors.vectors]
         found.append(b"|".join(array.tobytes() for array in arrays))
     return found
 

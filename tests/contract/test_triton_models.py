@@ -14,7 +14,7 @@ from orchestrator.app import make_triton_client
 from orchestrator.detection import Detections
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.errors import (
-    InferenceInvalid,
+    InferenceOutdated,
     InferenceStale,
     InferenceUnavailable,
     SettingsError,
@@ -107,8 +107,8 @@ def same_faces(one: Faces, other: Faces) -> bool:
 
 async def test_a_model_says_who_it_is_and_what_it_knows(models: Models) -> None:
     assert models.labels == ("person",)
-    assert models.detector.model.name == "object_detector"
-    assert len(models.detector.model.sha256) == 64
+    assert models.detector.model.version.name == "object_detector"
+    assert len(models.detector.model.version.sha256) == 64
     assert models.faces is not None
     assert models.faces.embedder.dimension == 128
     assert 0.0 < models.faces.match_threshold < 1.0
@@ -199,13 +199,17 @@ async def test_embeddings_are_those_of_the_network_in_process_however_many_at_on
     face_models: FaceModels, served_models: Path, portraits: list[ArrayPicture], count: int
 ) -> None:
     crops = (await aligned(served_models, portraits))[:count]
-    found = await face_models.embedder.embed(crops, deadline_s=soon())
+    answer = await face_models.embedder.embed(crops, deadline_s=soon())
+    assert answer.model == face_models.embedder.model
+    found = answer.vectors
     local = LocalFaceEmbedder(served_models)
     expected = [await local.embed(crop[np.newaxis], deadline_s=0.0) for crop in crops]
     assert found.shape == (count, 128)
     assert found.dtype == np.float32
     assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-3)
-    assert all(float(one @ other[0]) > 0.999 for one, other in zip(found, expected, strict=True))
+    assert all(
+        float(one @ other.vectors[0]) > 0.999 for one, other in zip(found, expected, strict=True)
+    )
 
 
 async def aligned(served_models: Path, portraits: list[ArrayPicture]) -> NDArray[np.uint8]:
@@ -229,7 +233,7 @@ async def test_a_request_of_a_wrong_shape_says_nothing_against_the_server(
 ) -> None:
     served = await client.describe("object_detector")
     for _ in range(10):
-        with pytest.raises(InferenceInvalid, match="object_detector"):
+        with pytest.raises(InferenceOutdated, match="object_detector"):
             await client.infer(
                 served, np.zeros((1, 64, 64, 3), np.uint8), ("count",), deadline_s=soon()
             )

@@ -19,8 +19,8 @@ from orchestrator.app import make_triton_client
 from orchestrator.capture.picture import AvPicture
 from orchestrator.capture.scaler import Scaler
 from orchestrator.embedded.triton import EmbeddedTriton
+from orchestrator.inference.live_models import LiveObjectDetector
 from orchestrator.inference.models import load_models
-from orchestrator.inference.object_detector import TritonObjectDetector
 from orchestrator.metrics import Metrics
 from orchestrator.settings import DetectorSettings, FacesSettings, Settings, TritonSettings
 from tests.performance.agreement import agreement
@@ -113,7 +113,7 @@ def _spread(values: Sequence[float]) -> str:
 def _notes(rounds: int) -> tuple[str, ...]:
     return (
         f"{PICTURES} pictures of people in 1080p, decoded beforehand, one after the other through "
-        f"`TritonObjectDetector` and RTMDet-nano at 320; {rounds} rounds in which every way has its turn, in "
+        f"`LiveObjectDetector` and RTMDet-nano at 320; {rounds} rounds in which every way has its turn, in "
         "alternating order. CPU time of this process (scaling, sending, all of gRPC's threads, boxes) and of the "
         "Triton family, as the kernel accounts it.",
         f"Of a core for a camera: with {INSPECTED_A_SECOND} inspected pictures a second; decoding is not in it.",
@@ -144,7 +144,7 @@ async def _compare(
     return costs
 
 
-async def _run(detector: TritonObjectDetector, pictures: Sequence[AvPicture]) -> None:
+async def _run(detector: LiveObjectDetector, pictures: Sequence[AvPicture]) -> None:
     for picture in pictures:
         await detector.detect(picture, deadline_s=time.monotonic() + PATIENCE_S)
 
@@ -152,7 +152,7 @@ async def _run(detector: TritonObjectDetector, pictures: Sequence[AvPicture]) ->
 @asynccontextmanager
 async def _detector(
     way: Way, triton: EmbeddedTriton, folder: Path
-) -> AsyncIterator[TritonObjectDetector]:
+) -> AsyncIterator[LiveObjectDetector]:
     settings = Settings(
         state_dir=folder / "state",
         triton=TritonSettings(

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from orchestrator.face import Faces
+from orchestrator.face import Embeddings, Faces
 from orchestrator.inference.letterbox import letterbox_region
 from orchestrator.picture import Picture
 from orchestrator.ports import ModelVersion
@@ -39,16 +39,16 @@ class LocalFaceDetector:
 
 class LocalFaceEmbedder:
     model = ModelVersion("face_embedder", "1", "e" * 64)
-    dimension = 128
+    match_threshold = None
 
     def __init__(self, repository: Path) -> None:
         self._session = session(repository / "face_embedder" / "1" / "model.onnx")
         self.batches: list[int] = []
 
-    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> NDArray[np.float32]:
+    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> Embeddings:
         self.batches.append(len(crops))
         embeddings: NDArray[np.float32] = self._session.run(["embedding"], {"crops": crops})[0]
-        return embeddings
+        return Embeddings(embeddings, self.model)
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

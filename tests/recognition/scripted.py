@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import InferenceError
-from orchestrator.face import Faces
+from orchestrator.face import Embeddings, Faces
 from orchestrator.picture import ArrayPicture, Picture
 from orchestrator.ports import ModelVersion
 from orchestrator.recognition.alignment import TEMPLATE
-from tests.recognition.vectors import DIMENSION, MODEL, axis
+from tests.recognition.vectors import MODEL, axis
 
 Region = tuple[int, int, int, int]
 
@@ -74,18 +74,19 @@ class ScriptedDetector:
 
 class ScriptedEmbedder:
     model = MODEL
-    dimension = DIMENSION
+    match_threshold: float | None = None
 
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.answer: NDArray[np.float32] | None = None
         self.failure: InferenceError | None = None
 
-    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> NDArray[np.float32]:
+    async def embed(self, crops: NDArray[np.uint8], *, deadline_s: float) -> Embeddings:
         self.batches.append(len(crops))
         if self.failure is not None:
             raise self.failure
         if self.answer is not None:
-            return self.answer
+            return Embeddings(self.answer, self.model)
         middle = crops[:, 40:72, 40:72, 0].mean(axis=(1, 2))
-        return np.stack([axis(round((float(red) - 10.0) / 20.0)) for red in middle])
+        vectors = np.stack([axis(round((float(red) - 10.0) / 20.0)) for red in middle])
+        return Embeddings(vectors, self.model)

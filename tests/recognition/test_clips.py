@@ -62,7 +62,7 @@ async def enrol(detector: LocalFaceDetector, embedder: LocalFaceEmbedder, clips:
         examined = await examiner.video(samples(clips / f"{clip}.mkv"))
         faces = [face.enrolled(BEGIN) for face in examined.accepted]
         subjects.append(new_person(name, True, embedder.model, faces).subject())
-    return Gallery(embedder.model, embedder.dimension, subjects)
+    return Gallery(embedder.model, 128, subjects)
 
 
 async def samples(clip: Path) -> AsyncIterator[Sample]:
@@ -104,7 +104,7 @@ async def test_a_person_never_enrolled_is_a_stranger_and_never_named(
 
 
 async def test_without_a_gallery_nobody_is_named(room: Room) -> None:
-    room.gallery = Gallery.empty(room.embedder.model, room.embedder.dimension)
+    room.gallery = Gallery.empty(room.embedder.model, 128)
     (found,) = await room.watch("face_brother")
     assert not found.identity.is_known
 

@@ -12,6 +12,7 @@ from orchestrator.face import FaceQuality
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
 from orchestrator.metrics import Metrics
+from orchestrator.model_version import ModelVersion
 from orchestrator.ports import Recogniser, Recognition
 from orchestrator.recognition.gallery import Gallery
 from orchestrator.recognition.recogniser import MAX_LOOKS, FaceRecogniser
@@ -38,6 +39,7 @@ class Shelf:
         quality: FaceQuality,
         frame: Frame,
         track_id: int,
+        model: ModelVersion,
     ) -> None:
         self.stored.append((identity.face_id, embedding))
 
