@@ -14,7 +14,7 @@ from orchestrator.errors import (
     InferenceUnavailable,
 )
 from orchestrator.ledger import Skip
-from orchestrator.model_version import DetectionModel
+from orchestrator.model_version import DetectionModel, ModelVersion
 from orchestrator.settings import FacesSettings
 from tests.camera_path import ADA, BEN, CAR, LIVE, NOBODY, WHOLE, Site, open_site
 from tests.recognition.scripted import PaintedFace, paint
@@ -325,3 +325,37 @@ async def test_what_was_published_is_on_the_board(site: Site) -> None:
         await site.step(picture)
     shown = [event.event_type for event in site.board.events(motion=False)]
     assert shown == ["alert.triggered", "face.recognized"]
+
+
+async def test_after_a_swap_events_name_the_version_that_answered_and_its_labels(
+    site: Site,
+) -> None:
+    site.sees(person())
+    await site.step()
+    site.objects.model = DetectionModel(ModelVersion("object_detector", "2", "e" * 64), ("guest",))
+    await site.step()
+    site.objects.model = DetectionModel(
+        ModelVersion("object_detector", "1", "d" * 64), ("person", "car")
+    )
+    await site.step()
+    said = []
+    for event in site.motion:
+        assert event.evidence is not None
+        (model,) = event.evidence.models
+        said.append((model.version, model.sha256[0], event.detected_objects[0].object_class))
+    assert said == [("1", "d", "person"), ("2", "e", "guest"), ("1", "d", "person")]
+
+
+async def test_tracks_end_when_their_classes_get_other_names(site: Site) -> None:
+    site.sees(person())
+    await site.step()
+    await site.step()
+    assert [mark.track_id for mark in site.marks] == [1]
+    version = ModelVersion("object_detector", "2", "e" * 64)
+    site.objects.model = DetectionModel(version, ("person", "car"))
+    await site.step()
+    assert [mark.track_id for mark in site.marks] == [1], "the same names: the track goes on"
+    site.objects.model = DetectionModel(version, ("car", "person"))
+    for _ in range(2):
+        await site.step()
+    assert [(mark.track_id, mark.label) for mark in site.marks] == [(2, "car")]

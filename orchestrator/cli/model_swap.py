@@ -10,17 +10,15 @@ from rich.table import Table
 from export import versions
 from orchestrator.embedded.triton import running_url
 from orchestrator.errors import InferenceUnavailable, ModelRefused
-from orchestrator.inference.model_control import ModelControl, Taken
+from orchestrator.inference.model_control import ModelControl
 from orchestrator.settings import Settings
 
 NOBODY = "No Triton runs on this repository; the next one to start serves it."
-ANSWERS = {
-    Taken.SERVED: "The running Triton serves it.",
-    Taken.AT_RESTART: "The running Triton reads its models only when it starts: restart it. "
-    "With --model-control-mode=poll it would take them up by itself.",
-    Taken.NOT_SEEN: "The running Triton has not looked at it: is TRITON_MODEL_REPOSITORY the folder that it serves, "
-    "and its --repository-poll-secs short?",
-}
+SERVED = "The running Triton serves it."
+NOT_TAKEN = (
+    "The running Triton has not taken it up: if it reads its models only when it starts, restart it, or start it with "
+    "--model-control-mode=poll; if it polls, TRITON_MODEL_REPOSITORY is not the folder that it serves."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ def have_served(settings: Settings, folder: Path, version: int, before: int | No
     if url is None:
         return NOBODY
     try:
-        return ANSWERS[asyncio.run(_taken(url, folder.name, version))]
+        taken = asyncio.run(_taken(url, folder.name, version))
+        return SERVED if taken else NOT_TAKEN
     except InferenceUnavailable as error:
         return f"{error}. It serves this version once it starts again."
     except ModelRefused as refusal:
@@ -59,7 +58,7 @@ def have_served(settings: Settings, folder: Path, version: int, before: int | No
         ) from refusal
 
 
-async def _taken(url: str, model: str, version: int) -> Taken:
+async def _taken(url: str, model: str, version: int) -> bool:
     async with ModelControl(url) as control:
         return await control.take(model, version)
 

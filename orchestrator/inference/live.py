@@ -91,10 +91,10 @@ class Live(Generic[A]):
                     raise InferenceInvalid(str(error)) from error
                 unchanged = 0 if await self._renewed_by(deadline_s, served) else unchanged + 1
 
-    async def follow(self) -> Never:
+    async def follow(self, *, every_s: float = LOOK_EVERY_S) -> Never:
         """Look now and then, until cancelled: for a version that nobody has asked yet, or that can be used again."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(every_s)
             try:
                 await self._renew(self._served)
             except InferenceError as error:

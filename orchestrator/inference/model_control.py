@@ -1,10 +1,10 @@
 """Asks a Triton to serve another version, and waits until it does or says why not; all three of its modes."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
@@ -20,16 +20,9 @@ LOOK_EVERY_S = 0.2
 POLLED_WITHIN_S = 10.0
 # A TensorRT engine is built while loading.
 LOADED_WITHIN_S = 900.0
-POLLS = "polling is enabled"
-NOT_ALLOWED = "not allowed"
-
-
-class Taken(StrEnum):
-    """What became of a version that the configuration names from now on."""
-
-    SERVED = "served"
-    AT_RESTART = "this Triton reads its models only when it starts"
-    NOT_SEEN = "this Triton polls, but not this folder, or seldom"
+# So it answers in the mode `poll`, and, though its words say otherwise, in `none`.
+NOT_BY_REQUEST = "polling is enabled"
+REFUSED = re.compile(r"load failed|failed to load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,37 +85,37 @@ class ModelControl:
             raise InferenceUnavailable(f"Triton at {self._url}: {error}") from error
         return str(answer.config.parameters["source_sha256"].string_value)
 
-    async def take(self, model: str, version: int) -> Taken:
-        """Have a version served that the configuration names already. Raises ModelRefused, InferenceUnavailable."""
+    async def take(self, model: str, version: int) -> bool:
+        """Have a version served that the configuration names already; whether this Triton takes up any.
+
+        Raises ModelRefused, InferenceUnavailable.
+        """
         stale = {state for state in await self.states(model) if state.refusal}
         try:
             await self._client.load_model(model, client_timeout=LOADED_WITHIN_S)
-        except (InferenceServerException, grpc.RpcError) as error:
-            if POLLS in str(error):
+        except InferenceServerException as error:
+            message = str(error.message())
+            if NOT_BY_REQUEST in message:
                 return await self._watch(model, str(version), stale)
-            if NOT_ALLOWED in str(error):
-                served = any(s.is_ready for s in await self._of(model, str(version)))
-                return Taken.SERVED if served else Taken.AT_RESTART
-            if "UNAVAILABLE" in str(error) and "failed to load" not in str(error):
-                raise InferenceUnavailable(f"Triton at {self._url}: {error}") from error
-            raise ModelRefused(str(error).split("\n")[0]) from error
-        return Taken.SERVED
+            if REFUSED.search(message):
+                raise ModelRefused(message.split("\n")[0]) from error
+            raise InferenceUnavailable(f"Triton at {self._url}: {message}") from error
+        return True
 
-    async def _of(self, model: str, version: str) -> list[VersionState]:
-        return [state for state in await self.states(model) if state.version == version]
-
-    async def _watch(self, model: str, version: str, stale: set[VersionState]) -> Taken:
+    async def _watch(self, model: str, version: str, stale: set[VersionState]) -> bool:
         """Wait for a Triton that polls. What it said of an earlier try is not believed before it has looked again."""
         began_s = time.monotonic()
         loading = False
         while time.monotonic() < began_s + LOADED_WITHIN_S:
-            for state in await self._of(model, version):
+            for state in await self.states(model):
+                if state.version != version:
+                    continue
                 if state.is_ready:
-                    return Taken.SERVED
+                    return True
                 loading = loading or state.state == "LOADING"
                 if state.refusal and (loading or state not in stale):
                     raise ModelRefused(state.refusal)
             if not loading and time.monotonic() > began_s + POLLED_WITHIN_S:
-                return Taken.NOT_SEEN
+                return False
             await self._sleep(LOOK_EVERY_S)
-        return Taken.NOT_SEEN
+        return False

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import InferenceInvalid, InferenceOutdated, InferenceUnavailable
 from orchestrator.inference.faces import TritonFaceDetector
-from orchestrator.inference.live import Live
+from orchestrator.inference.live import LOOK_EVERY_S, Live
 from orchestrator.inference.live_models import (
     Detecting,
     Embedding,
@@ -56,11 +56,13 @@ class Models:
         faces = () if self.faces is None else (self.faces.detector.live, self.faces.embedder.live)
         return (self.detector.live, *faces)
 
-    async def follow(self) -> None:
+    async def follow(self, *, every_s: float = LOOK_EVERY_S) -> None:
         """Notice also those swaps that no request would tell, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for live in self.live:
-                tasks.create_task(live.follow(), name=f"follow:{live.served.version.name}")
+                tasks.create_task(
+                    live.follow(every_s=every_s), name=f"follow:{live.served.version.name}"
+                )
 
     async def check(self) -> float:
         """Raises InferenceInvalid where a version that is served cannot be used as the settings want."""

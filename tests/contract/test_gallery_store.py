@@ -255,3 +255,23 @@ async def test_a_restored_backup_is_read_as_a_whole(redis: Redis, store: Gallery
         await redis.restore(key, 0, value)
     await watcher.refresh()
     assert [subject.person_name for subject in watcher.current.subjects] == ["Ada"]
+
+
+async def test_when_the_embedder_is_swapped_only_its_own_people_can_be_recognised(
+    redis: Redis, store: GalleryStore
+) -> None:
+    await save(store, enrolled("Ada", 0))
+    watcher = watcher_of(redis)
+    async with following(watcher):
+        await until(lambda: len(watcher.current) == 1, 30.0)
+        before = watcher.current
+        watcher.use(OTHER_MODEL, DIMENSION)
+        # Until the new one is made: nothing of the new embedder is compared with it.
+        assert watcher.current is before
+        await until(lambda: watcher.current.model == OTHER_MODEL, 30.0)
+        assert len(watcher.current) == 0
+        await until(lambda: watcher.problem is not None, 30.0)
+        assert "1 people were enrolled with another model" in str(watcher.problem)
+        watcher.use(MODEL, DIMENSION)
+        await until(lambda: len(watcher.current) == 1 and watcher.problem is None, 30.0)
+    assert watcher.current.version == before.version

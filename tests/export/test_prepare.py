@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from export import versions
 from export.manifest import Model, load
 from export.prepare import edit, prepare, provenance, target, up_to_date
 from orchestrator.errors import ModelError
@@ -198,3 +199,33 @@ def test_an_embedder_of_another_dimension_is_configured_with_it(
     assert "dims: [ 512 ]" in config
     assert "match_threshold" not in config
     assert target(model, tmp_path / "repository").is_file()
+
+
+def test_other_weights_land_beside_those_that_are_there(
+    models_mirror: Path, tmp_path: Path
+) -> None:
+    first = prepare(models_mirror / EMBEDDER.file, EMBEDDER, tmp_path)
+    note = provenance(first.path)
+    assert note is not None
+    other = note.model_copy(update={"source_sha256": "1" * 64})
+    first.path.with_name("provenance.json").write_text(other.model_dump_json())
+    first.path.write_bytes(b"other weights")
+    second = prepare(models_mirror / EMBEDDER.file, EMBEDDER, tmp_path)
+    assert first.path.read_bytes() == b"other weights"
+    assert second.path == tmp_path / "face_embedder" / "2" / "model.onnx"
+    assert versions.served(tmp_path / "face_embedder") == 2
+    assert up_to_date(EMBEDDER, tmp_path) is not None
+    assert target(EMBEDDER, tmp_path) == second.path
+
+
+def test_weights_that_are_there_but_not_served_are_served_again_untouched(
+    models_mirror: Path, tmp_path: Path
+) -> None:
+    first = prepare(models_mirror / EMBEDDER.file, EMBEDDER, tmp_path)
+    written_ns = first.path.stat().st_mtime_ns
+    folder = tmp_path / "face_embedder"
+    versions.serve(folder, versions.land(folder, {"model.onnx": b"x"}), 'name: "face_embedder"\n')
+    again = prepare(models_mirror / EMBEDDER.file, EMBEDDER, tmp_path)
+    assert (again.path, again.changed) == (first.path, True)
+    assert versions.served(folder) == 1
+    assert first.path.stat().st_mtime_ns == written_ns

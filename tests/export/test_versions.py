@@ -1,5 +1,6 @@
 """Versions of a model: a new one lands whole, the old one stays, and the configuration says which is served."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,10 @@ def test_a_failed_landing_leaves_nothing_behind(folder: Path) -> None:
     with pytest.raises(ModelError, match="cannot be written"):
         versions.land(folder, {"model.onnx": b"x", "model.onnx/impossible": b"x"})
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_number_never_stands_for_other_weights(folder: Path) -> None:
+    assert landed(folder) == 2
+    versions.roll_back(folder)
+    shutil.rmtree(folder / "2")
+    assert landed(folder) == 3

@@ -20,6 +20,7 @@ from orchestrator.errors import CacheError
 from orchestrator.face import FaceQuality
 from orchestrator.identity import Identity
 from orchestrator.metrics import Metrics
+from orchestrator.model_version import ModelVersion
 from orchestrator.picture import ArrayPicture
 from orchestrator.recognition.connection import connect
 from orchestrator.recognition.face_cache import CachedFace, FaceCache
@@ -154,6 +155,25 @@ async def test_redis_killed_leaves_recognition_alone_and_is_taken_up_again_when_
         assert await worker.who_is(1) == "Ben"
         await worker.cache.drained()
         assert await worker.cache.get_face("person-ben") is not None
+
+
+async def test_an_embedder_that_is_swapped_while_redis_is_down_meets_a_gallery_of_its_own(
+    own_redis: OwnRedis,
+) -> None:
+    place = RedisSettings(host="127.0.0.1", port=own_redis.port, socket_timeout=2.0)
+    async with worker_at(place) as worker:
+        await until(lambda: not worker.watcher.degraded, 10.0)
+        await worker.store.change("Ada", lambda _: enrolled("Ada", 0))
+        await until(lambda: len(worker.watcher.current) == 1, 5.0)
+        own_redis.kill()
+        await until(lambda: worker.watcher.degraded, 10.0)
+        other = ModelVersion("face_embedder", "2", "f" * 64)
+        worker.watcher.use(other, DIMENSION)
+        await until(lambda: worker.watcher.current.model == other, 10.0)
+        assert len(worker.watcher.current) == 0
+        worker.watcher.use(MODEL, DIMENSION)
+        await until(lambda: len(worker.watcher.current) == 1, 10.0)
+        assert await worker.who_is(0) == "Ada"
 
 
 async def test_a_redis_that_is_restarted_at_once_is_not_even_noticed(

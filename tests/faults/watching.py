@@ -174,7 +174,7 @@ async def watching(
     seen = Watching(process, cameras)
 
     async def run() -> None:
-        models = await await_models(client, settings)
+        models = await await_models(client, settings, follow=True)
         sink = EventLines(seen.lines.append)
         watch = CameraWatch(settings, models, None, sink, board=board, metrics=process.metrics)
         await Fleet(watch.follow, metrics=process.metrics).run(_once(cameras))

@@ -73,10 +73,9 @@ class ScriptedDetector:
 
 
 class ScriptedEmbedder:
-    model = MODEL
-    match_threshold: float | None = None
-
     def __init__(self) -> None:
+        self.model = MODEL
+        self.match_threshold: float | None = None
         self.batches: list[int] = []
         self.answer: NDArray[np.float32] | None = None
         self.failure: InferenceError | None = None

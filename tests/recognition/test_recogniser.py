@@ -1,13 +1,19 @@
 """The recogniser: whom it looks at, what it counts, and when it speaks."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from orchestrator.errors import InferenceInvalid, InferenceStale, InferenceUnavailable
+from orchestrator.errors import (
+    InferenceInvalid,
+    InferenceOutdated,
+    InferenceStale,
+    InferenceUnavailable,
+)
 from orchestrator.face import FaceQuality
 from orchestrator.frame import Frame
 from orchestrator.identity import Identity
@@ -312,3 +318,60 @@ async def test_the_face_that_decided_is_remembered_under_the_persons_id(camera: 
     ((face_id, embedding),) = camera.shelf.stored
     assert face_id == "ada"
     assert embedding == pytest.approx(axis(0))
+
+
+OTHER = ModelVersion("face_embedder", "2", "f" * 64)
+
+
+def of_another_embedder(camera: Camera) -> Gallery:
+    """The same people, enrolled anew under OTHER."""
+    people = [
+        replace(person, model_sha256=OTHER.sha256) for person in camera.shelf.current.subjects
+    ]
+    return Gallery(OTHER, camera.shelf.current.dimension, people)
+
+
+async def test_a_face_of_another_embedder_is_not_compared_with_the_gallery(camera: Camera) -> None:
+    camera.embedder.model = OTHER
+    with pytest.raises(InferenceOutdated, match="gallery of the new one is not loaded yet"):
+        await camera.step(middle(ADA))
+    assert camera.recogniser.identity(1) is None
+    assert camera.shelf.stored == []
+
+
+async def test_one_decision_never_counts_faces_of_two_embedders(camera: Camera) -> None:
+    assert await camera.names(1, middle(ADA)) == []
+    camera.embedder.model, camera.shelf.current = OTHER, of_another_embedder(camera)
+    assert await camera.names(1, middle(ADA)) == []
+    assert await camera.names(1, middle(ADA)) == ["Ada"]
+
+
+async def test_who_was_named_under_the_old_embedder_is_decided_anew(camera: Camera) -> None:
+    await camera.names(2, middle(ADA))
+    camera.embedder.model, camera.shelf.current = OTHER, of_another_embedder(camera)
+    await camera.step()
+    assert camera.recogniser.identity(1) is None
+    (found,) = [one for _ in range(3) for one in await camera.step(middle(ADA))]
+    assert found.identity.person_name == "Ada"
+    assert OTHER in found.seen.models
+    assert camera.recogniser.identity(1) is not None
+
+
+async def test_a_stranger_keeps_the_id_of_the_track_when_the_embedder_is_swapped(
+    camera: Camera,
+) -> None:
+    await camera.names(12, middle(NOBODY))
+    before = camera.recogniser.identity(1)
+    camera.embedder.model, camera.shelf.current = OTHER, of_another_embedder(camera)
+    await camera.names(12, middle(NOBODY))
+    after = camera.recogniser.identity(1)
+    assert before is not None
+    assert after is not None
+    assert after.face_id == before.face_id
+
+
+async def test_the_threshold_is_the_one_of_the_embedder_in_use(camera: Camera) -> None:
+    camera.embedder.match_threshold = 0.7
+    camera.embedder.model, camera.shelf.current = OTHER, of_another_embedder(camera)
+    (found,) = [one for _ in range(3) for one in await camera.step(middle(ADA))]
+    assert found.identity.threshold == 0.7

@@ -38,6 +38,13 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
     delay_s: float = 0.0
     wrong_id: bool = False
     refuse: tuple[grpc.StatusCode, str] | None = None
+    # What it serves, and whether it heeds the version that a request names, as Triton does.
+    version: str = "1"
+    size: int = 320
+    labels: str = "person,car"
+    heeds_version: bool = True
+    described: int = 0
+    describing_s: float = 0.0
     requests: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -50,12 +57,18 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
     async def ServerReady(self, request: Any, context: Any) -> Any:
         return service_pb2.ServerReadyResponse(ready=True)
 
+    async def ModelReady(self, request: Any, context: Any) -> Any:
+        return service_pb2.ModelReadyResponse(ready=True)
+
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        self.described += not request.version
+        await asyncio.sleep(self.describing_s)
+        await self._heed(request.name, request.version, context)
         tensor = service_pb2.ModelMetadataResponse.TensorMetadata
         return service_pb2.ModelMetadataResponse(
             name=request.name,
-            versions=["1"],
-            inputs=[tensor(name="images", datatype="UINT8", shape=[-1, 320, 320, 3])],
+            versions=[self.version],
+            inputs=[tensor(name="images", datatype="UINT8", shape=[-1, self.size, self.size, 3])],
             outputs=[
                 tensor(name="count", datatype="INT32", shape=[-1, 1]),
                 tensor(name="boxes", datatype="FP32", shape=[-1, ROWS, 4]),
@@ -65,9 +78,10 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         )
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:
+        await self._heed(request.name, request.version, context)
         answer = service_pb2.ModelConfigResponse()
-        answer.config.parameters["labels"].string_value = "person,car"
-        answer.config.parameters["source_sha256"].string_value = "ab" * 32
+        answer.config.parameters["labels"].string_value = self.labels
+        answer.config.parameters["source_sha256"].string_value = f"a{self.version[-1]}" * 32
         return answer
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
@@ -78,11 +92,15 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             await asyncio.sleep(self.delay_s)
         finally:
             self.at_once -= 1
+        await self._heed(request.model_name, request.model_version, context)
+        if tuple(request.inputs[0].shape[1:3]) != (self.size, self.size):
+            words = "unexpected shape for input 'images' for model 'object_detector'"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
         if self.refuse is not None:
             await context.abort(*self.refuse)
         response = service_pb2.ModelInferResponse(
             model_name=request.model_name,
-            model_version="1",
+            model_version=self.version,
             id="somebody else's" if self.wrong_id else request.id,
         )
         for name, array in self._answer(request).items():
@@ -91,6 +109,11 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             output.shape.extend(array.shape)
             response.raw_output_contents.append(array.tobytes())
         return response
+
+    async def _heed(self, model: str, version: str, context: Any) -> None:
+        if self.heeds_version and version not in ("", self.version):
+            words = f"Request for unknown model: '{model}' version {version} is not found"
+            await context.abort(grpc.StatusCode.NOT_FOUND, words)
 
     def _answer(self, request: Any) -> Mapping[str, NDArray[Any]]:
         if self.decide is None:

@@ -1,9 +1,13 @@
 """A model that reads the number drawn in a synthetic picture and answers with a box that says it.
 
-So an answer that was put on another frame gives itself away. It stands in for `object_detector`.
+So an answer that was put on another frame gives itself away; and one of another version than it says it is, for each
+reads pictures of its own size and calls what it finds by another number and another name. It stands in for
+`object_detector`.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -19,10 +23,30 @@ ROWS = 100
 SIDE = 16.0  # pixels of the box
 _ACROSS = 256  # numbers in a row of boxes
 
+
+@dataclass(frozen=True)
+class Reader:
+    """A version of the model. `class_id` is the line of `labels` that it gives to everything."""
+
+    version: int = 1
+    size: int = SIZE
+    labels: tuple[str, ...] = ("person",)
+    class_id: int = 0
+    sha256: str = "5e"
+
+    @property
+    def label(self) -> str:
+        return self.labels[self.class_id]
+
+
+FIRST = Reader()
+# In its pictures the squares are twice as large and lie elsewhere: what FIRST would read there is not the number.
+SECOND = Reader(2, 2 * SIZE, ("forklift", "guest"), 1, "a2")
+
 CONFIG = """\
 backend: "onnxruntime"
 max_batch_size: 8
-input [ { name: "images" data_type: TYPE_UINT8 dims: [ 320, 320, 3 ] } ]
+input [ { name: "images" data_type: TYPE_UINT8 dims: [ $size, $size, 3 ] } ]
 output [
   { name: "count" data_type: TYPE_INT32 dims: [ 1 ] },
   { name: "boxes" data_type: TYPE_FP32 dims: [ 1, 4 ] },
@@ -30,9 +54,9 @@ output [
   { name: "labels" data_type: TYPE_INT32 dims: [ 1 ] }
 ]
 dynamic_batching { max_queue_delay_microseconds: 1000 }
-instance_group [ { kind: KIND_CPU count: 1 } ]
-parameters { key: "labels" value: { string_value: "person" } }
-parameters { key: "source_sha256" value: { string_value: "5e" } }
+instance_group [ { kind: KIND_CPU count: 2 } ]
+parameters { key: "labels" value: { string_value: "$labels" } }
+parameters { key: "source_sha256" value: { string_value: "$sha256" } }
 """
 
 
@@ -52,11 +76,24 @@ def write_reading_model(repository: Path, name: str = "object_detector") -> Path
     """Write it where Triton looks; returns the repository."""
     folder = repository / name
     (folder / "1").mkdir(parents=True, exist_ok=True)
-    (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
+    (folder / "config.pbtxt").write_text(config_of(FIRST), encoding="utf-8")
+    (folder / "1" / "model.onnx").write_bytes(graph_of(FIRST))
+    return repository
+
+
+def config_of(reader: Reader) -> str:
+    fields = {"size": str(reader.size), "labels": ",".join(reader.labels), "sha256": reader.sha256}
+    return Template(CONFIG).substitute(fields)
+
+
+def graph_of(reader: Reader) -> bytes:
+    larger = reader.size // SIZE
     constants: dict[str, NDArray[Any]] = {
         # One pixel in the middle of each square, of the network's 320 x 320 input.
-        "row": np.array(SQUARE_PX // 2, np.int64),
-        "columns": np.arange(SQUARE_PX // 2, SQUARE_PX * BITS, SQUARE_PX, dtype=np.int64),
+        "row": np.array(larger * SQUARE_PX // 2, np.int64),
+        "columns": larger * np.arange(SQUARE_PX // 2, SQUARE_PX * BITS, SQUARE_PX, dtype=np.int64),
+        "larger": np.array(float(larger), np.float32),
+        "class": np.array(float(reader.class_id), np.float32),
         "red": np.array(0, np.int64),
         "half": np.array(127.0, np.float32),
         "weights": (2.0 ** np.arange(BITS)).astype(np.float32).reshape(BITS, 1),
@@ -82,12 +119,14 @@ def write_reading_model(repository: Path, name: str = "object_detector") -> Path
         _node("Add", ["x", "side"], "right"),
         _node("Add", ["y", "side"], "bottom"),
         _node("Concat", ["x", "y", "right", "bottom"], "corners", axis=1),
-        _node("Unsqueeze", ["corners", "axis"], "boxes"),
+        _node("Mul", ["corners", "larger"], "enlarged"),
+        _node("Unsqueeze", ["enlarged", "axis"], "boxes"),
         _node("Mul", ["x", "nought"], "zeros"),
         _node("Add", ["zeros", "sure"], "scores"),
         _node("Add", ["zeros", "one"], "ones"),
         _node("Cast", ["ones"], "count", to=TensorProto.INT32),
-        _node("Cast", ["zeros"], "labels", to=TensorProto.INT32),
+        _node("Add", ["zeros", "class"], "classes"),
+        _node("Cast", ["classes"], "labels", to=TensorProto.INT32),
     ]
     outputs: dict[str, tuple[int, list[str | int]]] = {
         "count": (TensorProto.INT32, ["n", 1]),
@@ -97,15 +136,19 @@ def write_reading_model(repository: Path, name: str = "object_detector") -> Path
     }
     graph = helper.make_graph(
         nodes,
-        name,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", SIZE, SIZE, 3])],
+        "reader",
+        [
+            helper.make_tensor_value_info(
+                "images", TensorProto.UINT8, ["n", reader.size, reader.size, 3]
+            )
+        ],
         [helper.make_tensor_value_info(out, *shape) for out, shape in outputs.items()],
         [numpy_helper.from_array(array, key) for key, array in constants.items()],
     )
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
-    onnx.save(model, folder / "1" / "model.onnx")
-    return repository
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
