@@ -96,7 +96,7 @@ class Metrics:
         self.inference_failures = Counter(
             "fess_inference_failures_total",
             "Requests to Triton that gave no result.",
-            ["model", "cause"],  # stale, unavailable, invalid
+            ["model", "cause"],  # stale, unavailable, invalid, outdated (asked again)
             registry=registry,
         )
         self.inference_seconds = Histogram(

@@ -42,18 +42,20 @@ def closed_port() -> Iterator[int]:
         yield int(held.getsockname()[1])
 
 
+CONFIG = 'name: "NAME"\nparameters { key: "labels" value: { string_value: "person,car" } }\n'
+
+
 def repository(folder: Path, source: str | None = None) -> Path:
     """A model repository whose files are consistent, as far as can be told without loading them."""
     source = source or next(model.sha256 for model in load().models if model.sha256) or ""
     for name in ("object_detector", "face_detector", "face_embedder"):
         version = folder / name / "1"
         version.mkdir(parents=True)
-        (folder / name / "config.pbtxt").write_text(f'name: "{name}"')
+        (folder / name / "config.pbtxt").write_text(CONFIG.replace("NAME", name))
         (version / "model.onnx").write_bytes(name.encode())
         digest = hashlib.sha256(name.encode()).hexdigest()
         note = {"result_sha256": digest, "source_sha256": source}
         (version / "provenance.json").write_text(json.dumps(note))
-    (folder / "object_detector" / "labels.txt").write_text("person\ncar\n")
     return folder
 
 

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
+from export import versions
 from export.manifest import load
 from orchestrator.checking.finding import Finding
 from orchestrator.errors import ModelError
 from orchestrator.settings import Settings
 
 FETCH = "run `fess models fetch`"
+LABELS = re.compile(r'key:\s*"labels"\s*value:\s*\{\s*string_value:\s*"([^"]*)"')
 
 
 def wanted(settings: Settings) -> tuple[str, ...]:
@@ -33,9 +36,9 @@ def model_files(settings: Settings) -> list[Finding]:
 def embedder_source(settings: Settings) -> str | None:
     """Digest of the weights whose faces can be matched, where the model repository is at hand."""
     folder = settings.triton.model_repository / settings.faces.embedder_model
-    notes = sorted(folder.glob("*/provenance.json"))
+    note = folder / str(versions.served(folder)) / "provenance.json"
     try:
-        return str(json.loads(notes[-1].read_bytes())["source_sha256"]) if notes else None
+        return str(json.loads(note.read_bytes())["source_sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # told beside the model
 
@@ -44,11 +47,9 @@ def _model(folder: Path, known: dict[str, str]) -> Finding:
     part = f"model {folder.name}"
     if not (folder / "config.pbtxt").is_file():
         return Finding.failed(part, f"{folder} has no config.pbtxt", FETCH)
-    versions = [each for each in folder.iterdir() if each.name.isdigit()]
-    files = [each / "model.onnx" for each in versions if (each / "model.onnx").is_file()]
-    if not files:
-        return Finding.failed(part, f"{folder} holds no model.onnx", FETCH)
-    file = max(files, key=lambda each: int(each.parent.name))
+    file = folder / str(versions.served(folder)) / "model.onnx"
+    if not file.is_file():
+        return Finding.failed(part, f"{folder} holds no model.onnx that it could serve", FETCH)
     try:
         note = json.loads(file.with_name("provenance.json").read_bytes())
         expected, source = str(note["result_sha256"]), str(note["source_sha256"])
@@ -67,11 +68,12 @@ def _labels(settings: Settings) -> Finding | None:
     """DETECTOR_CLASSES must be labels of the model."""
     if not settings.detector.classes:
         return None
-    file = settings.triton.model_repository / settings.detector.model / "labels.txt"
+    file = settings.triton.model_repository / settings.detector.model / versions.CONFIG
     try:
-        labels = file.read_text(encoding="utf-8").split("\n")
+        found = LABELS.search(file.read_text(encoding="utf-8"))
     except OSError:
         return None  # told above: the model is not there
+    labels = found[1].split(",") if found else []
     unknown = [name for name in settings.detector.classes if name not in labels]
     if not unknown:
         return Finding.ok("classes", ", ".join(settings.detector.classes))

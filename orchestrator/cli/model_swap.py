@@ -48,7 +48,7 @@ def have_served(settings: Settings, folder: Path, version: int, before: int | No
         taken = asyncio.run(_taken(url, folder.name, version))
         return SERVED if taken else NOT_TAKEN
     except InferenceUnavailable as error:
-        return f"{error}. It serves this version once it starts again."
+        return f"{error}. When it is up, it serves this version."
     except ModelRefused as refusal:
         if before is None or before == version:
             raise

@@ -176,7 +176,7 @@ class TritonKind:
             return False
         if models.lost:
             raise ServerError("triton cannot load every model:\n" + "\n".join(models.lost))
-        return bool(models.ready) and not models.loading
+        return models.all_answer
 
     async def is_alive(self, endpoint: Endpoint) -> bool:
         """Raises ServerError once a backend process is gone: Triton goes on, calls itself ready, and fails."""

@@ -22,6 +22,11 @@ class LoadedModels:
     refused: dict[tuple[str, str], str]
 
     @property
+    def all_answer(self) -> bool:
+        """Also while a version is loaded that is to take another's place."""
+        return bool(self.ready) and self.loading <= {model for model, _ in self.ready}
+
+    @property
     def lost(self) -> list[str]:
         """Models of which no version answers or will."""
         answering = {model for model, _ in self.ready} | self.loading
