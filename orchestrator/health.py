@@ -1,7 +1,7 @@
 """How the process and everything it leans on is doing: the health document of the contract.
 
-unhealthy  nothing is inspected: Triton does not answer, or no camera that should deliver frames does
-degraded   inspection goes on, but a part is impaired: Redis, Kafka, the outbox, some cameras, disk, memory
+unhealthy  nothing is inspected: Triton does not answer or cannot be used, or no camera that should deliver frames does
+degraded   inspection goes on, but a part is impaired: Redis, Kafka, the outbox, a model, some cameras, disk, memory
 healthy    otherwise
 """
 
