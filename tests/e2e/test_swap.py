@@ -56,6 +56,8 @@ def test_detector_and_embedder_are_swapped_and_back_while_cameras_run(
     settings = settings.model_copy(update={"triton": triton})
     lobby = {"url": str(clips / "face_brother.mkv"), "loop": True}
     words = {"TRITON_MODEL_REPOSITORY": str(repository)}
+    # Where nothing is too late, nothing may be lost, however slow the machine is.
+    patience = {"CAPTURE_MAX_FRAME_AGE": "60", "TRITON_TIMEOUT": "60"}
 
     def swap(slot: str, to: int) -> None:
         result = CliRunner().invoke(
@@ -65,13 +67,13 @@ def test_detector_and_embedder_are_swapped_and_back_while_cameras_run(
         )
         assert "The running Triton serves it." in result.stderr, result.output
 
-    with running(tmp_path, settings, {"lobby": lobby}, **words) as fess:
+    with running(tmp_path, settings, {"lobby": lobby}, **words, **patience) as fess:
         assert eventually(lambda: named(fess) == ["Ada"]), fess.log
 
         swap("face_embedder", 2)
         assert eventually(lambda: "another model" in gallery_error(fess)), fess.log
         assert eventually(lambda: named(fess) == []), fess.log
-        assert fess.json("/health")["status"] == "degraded"
+        assert eventually(lambda: fess.json("/health")["status"] == "degraded"), fess.log
 
         swap("face_embedder", 1)
         assert eventually(lambda: gallery_error(fess) == ""), fess.log
@@ -83,7 +85,7 @@ def test_detector_and_embedder_are_swapped_and_back_while_cameras_run(
         before = fess.cameras()["lobby"]["coverage"]["inspected"]
         assert eventually(lambda: fess.sees("lobby", frames=before + 5)), fess.log
 
-        assert fess.json("/health")["status"] == "healthy"
+        assert eventually(lambda: fess.json("/health")["status"] == "healthy"), fess.log
         assert fess.cameras()["lobby"]["coverage"]["skipped"].get("error", 0) == 0
         assert fess.stop() == 0, fess.log
 
