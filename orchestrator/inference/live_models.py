@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from orchestrator.detection import Detections
 from orchestrator.errors import InferenceInvalid, SettingsError
 from orchestrator.face import Embeddings, Faces
+from orchestrator.inference.faces import OUTPUTS as FACE_OUTPUTS
 from orchestrator.inference.faces import TritonFaceDetector, TritonFaceEmbedder
 from orchestrator.inference.live import Live
+from orchestrator.inference.object_detector import OUTPUTS as DETECTION_OUTPUTS
 from orchestrator.inference.object_detector import (
     DetectionLimits,
     TritonObjectDetector,
@@ -47,6 +49,7 @@ class Detecting:
             nms=self._settings.nms_threshold,
             classes=class_ids(served, wanted if strict else there),
         )
+        require_outputs(served, DETECTION_OUTPUTS)
         self._is_first = False
         problem = (
             f"DETECTOR_CLASSES: version {served.version.version} has no {', '.join(lacking)}; "
@@ -55,6 +58,18 @@ class Detecting:
             else None
         )
         return TritonObjectDetector(self._client, served, limits), problem
+
+
+class Finding:
+    """Makes the face detector of a version."""
+
+    def __init__(self, client: TritonClient, threshold: float) -> None:
+        self._client = client
+        self._threshold = threshold
+
+    def __call__(self, served: ServedModel) -> tuple[TritonFaceDetector, str | None]:
+        require_outputs(served, FACE_OUTPUTS)
+        return TritonFaceDetector(self._client, served, self._threshold), None
 
 
 class Embedding:
@@ -147,6 +162,12 @@ class LiveFaceEmbedder:
             return Embeddings(vectors, embedder.adapter.model)
 
         return await self.live.ask(question, deadline_s=deadline_s)
+
+
+def require_outputs(served: ServedModel, names: tuple[str, ...]) -> None:
+    """Raises InferenceInvalid for a model that answers something else altogether."""
+    for name in names:
+        served.output(name)
 
 
 def _model_of(adapter: TritonObjectDetector) -> DetectionModel:

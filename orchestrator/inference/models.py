@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import InferenceInvalid, InferenceOutdated, InferenceUnavailable
-from orchestrator.inference.faces import TritonFaceDetector
 from orchestrator.inference.live import LOOK_EVERY_S, Live
 from orchestrator.inference.live_models import (
     Detecting,
     Embedding,
+    Finding,
     LiveFaceDetector,
     LiveFaceEmbedder,
     LiveObjectDetector,
@@ -93,7 +93,7 @@ async def load_models(client: TritonClient, settings: Settings, *, follow: bool 
         Live(
             client,
             await client.describe(faces.detector_model),
-            lambda served: (TritonFaceDetector(client, served, faces.detector_threshold), None),
+            Finding(client, faces.detector_threshold),
             follow=follow,
         )
     )

@@ -20,6 +20,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]  # its dtype is the model's
 
 CONSUMED = ctypes.c_char_p(b"used_dltensor")
+TYPES = {
+    "tensor(float)": "TYPE_FP32",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(uint8)": "TYPE_UINT8",
+}
 ACCELERATORS = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 
 
@@ -42,6 +48,7 @@ class TritonPythonModel:
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=_providers(config, args)
         )
+        _require_signature(config, self._session)
         self._inputs = [node.name for node in self._session.get_inputs()]
         self._outputs = [node.name for node in self._session.get_outputs()]
         self._batches = config.get("max_batch_size", 0) > 0
@@ -86,6 +93,34 @@ class TritonPythonModel:
             responses.append(pb_utils.InferenceResponse(tensors))
             start += count
         return responses
+
+
+def _require_signature(config: dict[str, Any], session: onnxruntime.InferenceSession) -> None:
+    """Refuse a file that is not what its configuration says, as NVIDIA's backend does: the version before goes on."""
+    batch = 1 if config.get("max_batch_size", 0) > 0 else 0
+    for kind, nodes in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        there = {node.name: (TYPES.get(node.type), node.shape[batch:]) for node in nodes}
+        said = {
+            each["name"]: (each["data_type"], [int(d) for d in each["dims"]])
+            for each in config[kind]
+        }
+        strange = set(said) - set(there) if kind == "output" else set(said) ^ set(there)
+        strange |= {name for name in set(said) & set(there) if not _fits(said[name], there[name])}
+        if strange:
+            raise pb_utils.TritonModelException(
+                f"{config['name']}: {kind} {', '.join(sorted(strange))}: config.pbtxt says {said}, the file {there}"
+            )
+
+
+def _fits(said: tuple[str, list[int]], there: tuple[str | None, list[Any]]) -> bool:
+    """Whether types and dimensions agree; -1 and a dimension without a number may be anything."""
+    return (
+        there[0] in (None, said[0])
+        and len(said[1]) == len(there[1])
+        and all(
+            a in (-1, b) or not isinstance(b, int) for a, b in zip(said[1], there[1], strict=True)
+        )
+    )
 
 
 def _input(request: Any, name: str) -> Array:
