@@ -1,7 +1,6 @@
 """Says who the people in a frame are: one instance a camera, one embedding a good look, one decision a track."""
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import InferenceError, InferenceInvalid, InferenceOutdated
-from orchestrator.face import Embeddings, FaceQuality, Faces, Sighting
+from orchestrator.face import Embeddings, FaceQuality, Faces
 from orchestrator.frame import Frame
 from orchestrator.identity import Candidate, Identity
 from orchestrator.metrics import Metrics
 from orchestrator.ports import FaceDetector, FaceEmbedder, ModelVersion, Recognition
 from orchestrator.recognition.alignment import align
 from orchestrator.recognition.decision import DecisionRules, TrackDecision, anonymous_id
+from orchestrator.recognition.followed import PATIENT_LOOKS, Followed, sighting
 from orchestrator.recognition.gallery import Gallery, GallerySource
 from orchestrator.recognition.quality import (
     Refusal,
@@ -31,12 +31,6 @@ from orchestrator.track import Track
 
 # Tracks whose heads are searched in one frame, at most: what bounds the cost of a crowd.
 MAX_LOOKS = 4
-# Least stream time between two looks at a track. Just under 0.2 s, so that a camera inspected five times a second
-# uses every frame although its timestamps jitter.
-SPACING_S = 0.15
-# A track that keeps showing no usable face is looked at ever more rarely, up to this spacing.
-MAX_SPACING_S = 1.2
-PATIENT_LOOKS = 5
 
 
 class FaceStore(Protocol):
@@ -53,23 +47,6 @@ class FaceStore(Protocol):
     ) -> None:
         """Hand over; never blocks. `model` made the embedding."""
         ...
-
-
-@dataclass(slots=True)
-class _Followed:
-    """What is held for one live track."""
-
-    decision: TrackDecision
-    anonymous: str
-    gallery_version: str
-    seen: Sighting | None = None  # the last good face
-    looked_s: float = -math.inf
-    fruitless: int = 0
-
-    def is_due(self, pts_s: float) -> bool:
-        over = min(max(self.fruitless - PATIENT_LOOKS, 0), 3)
-        spacing_s = min(SPACING_S * 2.0**over, MAX_SPACING_S)
-        return self.decision.wants_look(pts_s) and pts_s - self.looked_s >= spacing_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +82,7 @@ class FaceRecogniser:
         )
         self._metrics = metrics
         self._store = store
-        self._followed: dict[int, _Followed] = {}
+        self._followed: dict[int, Followed] = {}
         self._embedder_sha256 = gallery.current.model.sha256
 
     async def recognise(
@@ -167,7 +144,7 @@ class FaceRecogniser:
         if followed is None:
             anonymous = anonymous_id(self._camera_id, track.track_id, captured_at)
             decision = TrackDecision(self._rules, anonymous)
-            self._followed[track.track_id] = _Followed(decision, anonymous, gallery.version)
+            self._followed[track.track_id] = Followed(decision, anonymous, gallery.version)
         elif followed.gallery_version != gallery.version:
             followed.gallery_version = gallery.version
             followed.decision.gallery_changed(gallery)
@@ -286,7 +263,7 @@ class FaceRecogniser:
             followed = self._followed.get(face.track.track_id)
             if followed is None:
                 continue  # the track ended while the server was working
-            followed.seen = _sighting(frame, faces.xyxy[face.row], models)
+            followed.seen = sighting(frame, faces.xyxy[face.row], models)
             identity = followed.decision.add(candidates, gallery, frame.pts_s)
             if identity is None:
                 continue
@@ -307,17 +284,3 @@ class FaceRecogniser:
 
     def _refused(self, refusal: Refusal) -> None:
         self._metrics.faces_refused.labels(refusal).inc()
-
-
-def _sighting(
-    frame: Frame, face_xyxy: NDArray[np.float32], models: tuple[ModelVersion, ...]
-) -> Sighting:
-    picture = frame.picture
-    return Sighting(
-        frame.frame_number,
-        frame.captured_at,
-        picture.width,
-        picture.height,
-        face_xyxy.copy(),
-        models,
-    )

@@ -169,6 +169,7 @@ async def test_an_embedder_that_is_swapped_while_redis_is_down_meets_a_gallery_o
         await until(lambda: worker.watcher.degraded, 10.0)
         other = ModelVersion("face_embedder", "2", "f" * 64)
         worker.watcher.use(other, DIMENSION)
+        own_redis.start()
         await until(lambda: worker.watcher.current.model == other, 10.0)
         assert len(worker.watcher.current) == 0
         worker.watcher.use(MODEL, DIMENSION)
