@@ -368,7 +368,7 @@ async def test_a_triton_that_does_not_count_its_readers_is_trusted_with_no_memor
 ) -> None:
     caplog.set_level("INFO")
     async with impostor() as server:
-        server.version = "2.49.0"
+        server.triton = "2.49.0"
         async with bench_of(server.url, tmp_path) as bench:
             model = await bench.client.describe("object_detector")
             given = np.zeros((1, 320, 320, 3), np.uint8)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from orchestrator.app import make_triton_client
 from orchestrator.detection import Detections
 from orchestrator.errors import InferenceInvalid, InferenceOutdated, SettingsError
 from orchestrator.inference.models import Models, load_models
+from orchestrator.inference.pixels import rgb
 from orchestrator.metrics import Metrics
 from orchestrator.picture import ArrayPicture
 from orchestrator.settings import DetectorSettings, FacesSettings, Settings, TritonSettings
@@ -106,7 +108,7 @@ async def test_what_the_server_refuses_although_nothing_changed_is_an_error(
     async with models_of(server) as models:
         server.version = "9"
         await detect(models)
-        models.detector.live.adapter._size = 64
+        models.detector.live.adapter._pixels = partial(rgb, size=64)
         with pytest.raises(InferenceInvalid, match="unexpected shape"):
             await detect(models)
 

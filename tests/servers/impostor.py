@@ -49,10 +49,10 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
     at_once: int = 0
     most_at_once: int = 0
     url: str = ""
-    version: str = "2.51.0"
+    triton: str = "2.51.0"
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:
-        return service_pb2.ServerMetadataResponse(name="impostor", version=self.version)
+        return service_pb2.ServerMetadataResponse(name="impostor", version=self.triton)
 
     async def ServerReady(self, request: Any, context: Any) -> Any:
         return service_pb2.ServerReadyResponse(ready=True)
