@@ -19,7 +19,7 @@ DEBIAN_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-go
 	gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium libb64-0d ffmpeg libfaketime
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help setup system models export-model demo run test test-fast check format lock docs bench bench-serving clean
+.PHONY: help setup system models openvino export-model demo run test test-fast check format lock docs bench bench-serving clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -42,12 +42,17 @@ system: ## Install the Debian packages that the whole test suite uses (needs roo
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	else echo "Not installed, so some tests will be skipped:" $$missing; fi
 
+openvino: $(STAMP) ## Install OpenVINO (180 MB), for models whose configuration asks for it.
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/openvino.txt
+
 models: $(STAMP) ## Fetch the public models and make what Triton serves.
 	$(BIN)/fess models fetch
 
 # What `make export-model` hands on, where it is set.
 EXPORT_OPTIONS = $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') $(if $(SIZE),--size '$(SIZE)') $(if $(LABELS),--labels '$(LABELS)') \
-	$(if $(FORMAT),--format '$(FORMAT)') $(if $(PRECISION),--precision '$(PRECISION)') $(foreach path,$(FRAMES),--frames '$(path)')
+	$(if $(FORMAT),--format '$(FORMAT)') $(if $(PRECISION),--precision '$(PRECISION)') $(if $(ACCELERATOR),--accelerator '$(ACCELERATOR)') \
+	$(foreach path,$(FRAMES),--frames '$(path)') $(foreach path,$(CALIBRATION),--calibration '$(path)') \
+	$(if $(LABELLED),--labelled '$(LABELLED)') $(if $(IMAGES),--images '$(IMAGES)') $(if $(AP_LOSS),--ap-loss '$(AP_LOSS)')
 
 export-model: $(STAMP) ## Make a served model of an RTMDet checkpoint: MODEL=rtmdet-tiny CHECKPOINT=path SIZE=640 LABELS=a,b FRAMES=clips.
 	$(BIN)/fess models export $(or $(MODEL),rtmdet-tiny) $(EXPORT_OPTIONS) $(ARGS)
@@ -80,7 +85,7 @@ lock: $(STAMP) ## Resolve the dependencies anew and write the lock files with ha
 	@for spec in "all --extra embedded --extra dev" "runtime -c requirements/all.txt"; do \
 		set -- $$spec; name=$$1; shift; \
 		$(BIN)/uv pip compile --quiet pyproject.toml "$$@" --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --upgrade -o requirements/$$name.txt; done
-	@for name in triton perf; do \
+	@for name in triton perf openvino; do \
 		$(BIN)/uv pip compile --quiet --no-deps requirements/$$name.in --generate-hashes --python-version 3.11 --no-header --no-emit-index-url -o requirements/$$name.txt; done
 
 docs: $(STAMP) ## Generate the reference and the published schemas.

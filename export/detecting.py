@@ -1,17 +1,26 @@
 """What a detector finds in pictures, whoever runs it: MMDetection's own answers, and ONNX files under ONNX Runtime."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export import openvino
 from export.manifest import Preprocessing
 from export.parity import Rows
 from orchestrator.errors import ModelError
 
 Pixels = NDArray[np.uint8]
+
+
+class Session(Protocol):
+    """A loaded model, as ONNX Runtime shows it."""
+
+    def run(self, names: Sequence[str] | None, feed: Mapping[str, Any]) -> Sequence[Any]: ...
+
+
 # Pictures that run together: more than one, so that the batch dimension is proven as well.
 BATCH = 4
 
@@ -24,7 +33,7 @@ def by_mmdetection(answers: Path) -> list[Rows]:
 
 def by_exported(model: Path, pictures: Pixels, preprocessing: Preprocessing) -> list[Rows]:
     """MMDeploy's file, with the preprocessing of its publishers. Raises ModelError."""
-    session = _session(model)
+    session = session_of(model)
     mean = np.array(preprocessing.mean, np.float32)
     deviation = np.array(preprocessing.std, np.float32)
     rows: list[Rows] = []
@@ -36,9 +45,9 @@ def by_exported(model: Path, pictures: Pixels, preprocessing: Preprocessing) -> 
     return rows
 
 
-def by_served(model: Path, pictures: Pixels) -> list[Rows]:
+def by_served(model: Path, pictures: Pixels, *, on_openvino: bool = False) -> list[Rows]:
     """The file that Triton loads, with the bytes that a client sends. Raises ModelError."""
-    session = _session(model)
+    session = session_of(model, on_openvino=on_openvino)
     rows: list[Rows] = []
     for batch in _batches(pictures):
         boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"images": batch})
@@ -62,13 +71,26 @@ def _rows(boxes: Any, scores: Any, labels: Any) -> list[Rows]:
     ]
 
 
-def _session(model: Path) -> Any:
-    """Raises ModelError where ONNX Runtime is missing or refuses the file."""
+def session_of(model: Path, *, threads: int = 0, on_openvino: bool = False) -> Session:
+    """A model on the processor. Raises ModelError where its runtime is missing or refuses the file.
+
+    Args:
+        model: the file.
+        threads: 0: as many as there are processors.
+        on_openvino: instead of ONNX Runtime.
+    """
+    if on_openvino:
+        return openvino.Session(model, threads)
     try:
         import onnxruntime  # belongs to the embedded servers, which an image may lack
     except ImportError as error:
         raise ModelError("ONNX Runtime is not installed: pip install 'fess[embedded]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        session: Session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
     except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
         raise ModelError(f"{model}: ONNX Runtime does not load it: {error}") from error
+    return session

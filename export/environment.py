@@ -117,7 +117,7 @@ def ask(
     job_file = folder / f"{job['task']}.json"
     job_file.write_text(json.dumps({**job, "result": str(result)}, indent=2), encoding="utf-8")
     argv = [str(environment.python), "-s", "-P", "-m", "export.mmdeploy", str(job_file)]
-    words = {**_bare(environment), "PYTHONPATH": str(code_of(environment))}
+    words = {**_bare(environment), "PYTHONPATH": str(code_in(folder))}
     command = Command(title, argv, words, folder, folder / "log.txt", MENDABLE)
     status = run(command, console)
     answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -193,9 +193,12 @@ def _bare(environment: Environment) -> dict[str, str]:
     }
 
 
-def code_of(environment: Environment) -> Path:
-    """A folder with this package alone: its neighbours here may be other versions of what is there."""
-    folder = environment.folder / "code"
+def code_in(work: Path) -> Path:
+    """A folder with this package alone: its neighbours here may be other versions of what is there.
+
+    It is among the work files, not in the environment, which several installations may share.
+    """
+    folder = work / "code"
     _make(folder)
     link = folder / PACKAGE.name
     if not (link.is_symlink() and link.resolve() == PACKAGE.resolve()):

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from export import serving, versions
 from export.gate import read
 from export.manifest import Model, Sha256
-from export.parity import Parity
+from export.proof import Proof
+from export.serving import Serving
 from orchestrator.errors import ModelError
 
 ORIGIN = "Written by `fess models export`; provenance.json beside the model says from what."
@@ -47,7 +48,7 @@ def note_of(version: Path) -> Exported | None:
 
 
 def land(
-    model: Model, content: bytes, note: Exported, parity: Parity, repository: Path
+    model: Model, content: bytes, note: Exported, proof: Proof, repository: Path, how: Serving
 ) -> tuple[Path, bool]:
     """Serve a new version from now on, unless these very bytes are served. Its folder, and whether it is new.
 
@@ -64,8 +65,8 @@ def land(
             "model.onnx": content,
             serving.LABELS: "".join(f"{label}\n" for label in model.labels).encode(),
             "provenance.json": note.model_dump_json(indent=2).encode() + b"\n",
-            "parity.json": parity.model_dump_json(indent=2).encode() + b"\n",
-            "parity.txt": parity.text().encode(),
+            "parity.json": proof.model_dump_json(indent=2).encode() + b"\n",
+            "parity.txt": proof.text().encode(),
         },
     )
     config = serving.config(
@@ -73,6 +74,7 @@ def land(
         onnx.load_model_from_string(content),
         origin=ORIGIN,
         labels=f"{number}/{serving.LABELS}",
+        serving=how,
     )
     versions.serve(folder, number, config)
     return folder / str(number), True

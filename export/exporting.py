@@ -1,4 +1,4 @@
-"""From a checkpoint to a served model: read, convert, edit, compare with MMDetection, land.
+"""From a checkpoint to a served model: read, convert, edit, lower, compare with MMDetection, land.
 
 Every step is done once; the same export a second time goes on where it stopped.
 """
@@ -6,56 +6,33 @@ Every step is done once; the same export a second time goes on where it stopped.
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from export import atomic, detecting, gate
+from export import atomic, gate, planning
 from export.alone import alone
 from export.checkpoint import Checkpoint
-from export.environment import PACKAGE, Environment, ask
+from export.environment import Environment
 from export.exported import Exported, land
-from export.frames import gather
 from export.graphs import object_detector as graph
+from export.lowering import METHOD, fp16, int8
 from export.manifest import Model
-from export.parity import Parity, Tolerance
+from export.mmdetection import ALL, MMDetection
+from export.pictures import Pictures
 from export.prepare import RECIPE, checked
-from export.rtmdet import Network, checked_labels, checked_size, exported_inputs, preprocessing
-from export.steps import Steps, digest_of_text
+from export.proof import Proof
+from export.proving import Proving
+from export.rtmdet import checked_labels, checked_size, exported_inputs, preprocessing
+from export.steps import Steps
 from export.transfer import digest_of
-from orchestrator.errors import ModelError
+from export.wish import Wish
 
-FRAMES = 24
 # People, and a street: something for most detectors.
 DEFAULT_CLIPS = ("one-by-one-person-detection.mp4", "car-detection.mp4")
-# MMDetection runs on other kernels than ONNX Runtime. In float32 a coordinate is the less exact the larger it is:
-# half a pixel up to a side of 640, more for larger ones.
-PX_OF_SIDE = 1 / 1280
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What an operator asks for.
-
-    labels    names of the classes; None: those that the checkpoint notes
-    pictures  clips and photographs that show what the model detects
-    count     how many frames of them are compared
-    """
-
-    network: Network
-    size: int
-    labels: tuple[str, ...] | None
-    pictures: tuple[Path, ...]
-    count: int = FRAMES
-
-    @property
-    def tolerance(self) -> Tolerance:
-        return Tolerance(box_px=max(0.5, self.size * PX_OF_SIDE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +41,7 @@ class Result:
 
     folder: Path
     changed: bool
-    parity: Parity
-
-
-def check_possible(form: str, precision: str) -> None:
-    """Raises ModelError, with the way that there is, for what is not done here."""
-    if form == "tensorrt":
-        raise ModelError(
-            "FORMAT=tensorrt: a plan runs only on the kind of GPU, and the TensorRT, that built it, and none is here; "
-            "export FORMAT=onnx: on a GPU, Triton builds the engine from it (config.pbtxt, gpu_execution_accelerator)"
-        )
-    if form != "onnx":
-        raise ModelError(f"FORMAT={form}: not known; onnx is what Triton serves everywhere")
-    if precision == "fp16":
-        raise ModelError(
-            "PRECISION=fp16: needs a GPU, whose TensorRT makes it from the fp32 file (precision_mode in config.pbtxt); "
-            "a processor computes in fp32 anyway. Export PRECISION=fp32"
-        )
-    if precision == "int8":
-        raise ModelError(
-            "PRECISION=int8: not offered, because its loss would have to be measured on your labelled pictures first; "
-            "export PRECISION=fp32"
-        )
-    if precision != "fp32":
-        raise ModelError(f"PRECISION={precision}: not known; fp32 is what can be exported here")
+    proof: Proof
 
 
 class Export:
@@ -104,103 +58,78 @@ class Export:
         name = f"{wish.network.name}-{checked_size(wish.size)}-{checkpoint.sha256[:12]}"
         self._wish = wish
         self._checkpoint = checkpoint
-        self._environment = environment
         self._folder = work.resolve() / name
         self._console = console
         self._steps = Steps(self._folder, console)
-        self._weights = self._folder / "weights.pth"
+        self._asked = MMDetection(wish, environment, self._folder, console)
+        self._pictures = Pictures(wish, self._folder, self._steps)
         self._summary = self._folder / "summary.json"
         self._onnx = self._folder / "end2end.onnx"
-        self._frames = self._folder / "frames.npy"
-        self._answers = self._folder / "answers.npz"
         self._edited = self._folder / "model.onnx"
+        self._lower = self._folder / f"model.{wish.precision}.onnx"
 
     def collect(self) -> None:
         """Take the pictures to compare on, so that a mistake with them costs no minutes. Raises ModelError."""
         with alone(self._folder, self._console):
-            self._steps.carry_out("collecting pictures", self._seen(), [self._frames], self._gather)
+            self._pictures.collect()
 
     def run(self, repository: Path) -> Result:
         """Do what is not done yet. Raises ModelError; then the repository serves what it served before."""
-        self.collect()
         with alone(self._folder, self._console):
+            self._pictures.collect()
             return self._run(repository)
 
     def _run(self, repository: Path) -> Result:
-        tools = self._tools()
+        summary = self._read()
+        model = self._model(summary)
+        if self._pictures.labelled:  # an unknown class is told before what takes minutes
+            self._pictures.labelled.classes(model.labels)
+        weights = {
+            **self._asked.tools(),
+            **self._asked.limits(),
+            "weights": digest_of(self._asked.weights),
+        }
+        classes = summary["classes"]
+        self._steps.carry_out(
+            "converting to ONNX",
+            weights,
+            [self._onnx],
+            lambda: self._asked.convert(classes, self._onnx),
+        )
+        self._edit(model)
+        for name in self._pictures.sets():
+            self._answer(name, classes, weights)
+        served = self._lowered()
+        proof = self._prove(model, served)
+        content = served.read_bytes()
+        if self._wish.plan:
+            self._plan(model, classes, weights)
+        note = self._note(model, summary, hashlib.sha256(content).hexdigest())
+        folder, changed = land(model, content, note, proof, repository, self._wish.serving)
+        return Result(folder, changed, proof)
+
+    def _read(self) -> dict[str, Any]:
         self._steps.carry_out(
             "reading the checkpoint",
-            {**tools, "checkpoint": self._checkpoint.sha256},
-            [self._weights, self._summary],
-            self._read,
+            {**self._asked.tools(), "checkpoint": self._checkpoint.sha256},
+            [self._asked.weights, self._summary],
+            self._read_anew,
         )
-        summary = json.loads(self._summary.read_text(encoding="utf-8"))
-        model = self._model(summary)
-        weights = {**tools, **self._limits(), "weights": digest_of(self._weights)}
-        self._steps.carry_out(
-            "converting to ONNX", weights, [self._onnx], lambda: self._convert(summary)
-        )
-        content = self._edit(model)
-        self._steps.carry_out(
-            "asking MMDetection",
-            {**weights, "frames": digest_of(self._frames)},
-            [self._answers],
-            lambda: self._ask(summary),
-        )
-        parity = self._compare(model)
-        note = self._note(model, summary, hashlib.sha256(content).hexdigest())
-        folder, changed = land(model, content, note, parity, repository)
-        return Result(folder, changed, parity)
+        summary: dict[str, Any] = json.loads(self._summary.read_text(encoding="utf-8"))
+        return summary
 
-    def _tools(self) -> dict[str, str]:
-        network = self._wish.network
-        code = sorted((PACKAGE / "mmdeploy").glob("*.py"))
-        return {
-            "environment": self._environment.require_digest(),
-            "code": digest_of_text(*(path.read_text(encoding="utf-8") for path in code)),
-            "network": f"{network.config} {network.changes}",
-        }
-
-    def _limits(self) -> dict[str, str]:
-        limits = (self._wish.size, graph.SCORE, graph.IOU, graph.ROWS)
-        return {"limits": " ".join(map(str, limits))}
-
-    def _job(self, task: str, **more: Any) -> dict[str, Any]:
-        return {
-            "task": task,
-            "config": self._wish.network.config,
-            "changes": self._wish.network.changes,
-            "size": self._wish.size,
-            "score": graph.SCORE,
-            "iou": graph.IOU,
-            "rows": graph.ROWS,
-            "weights": str(self._weights),
-            **more,
-        }
-
-    def _done(self, task: str, **more: Any) -> dict[str, Any]:
-        return ask(self._environment, self._job(task, **more), self._folder, task, self._console)
-
-    def _read(self) -> None:
-        summary = self._done("read", checkpoint=str(self._checkpoint.path.resolve()))
+    def _read_anew(self) -> None:
+        summary = self._asked.read(self._checkpoint.path)
         atomic.write(self._summary, json.dumps(summary, indent=2).encode())
 
-    def _convert(self, summary: dict[str, Any]) -> None:
-        self._done("convert", classes=summary["classes"], onnx=str(self._onnx))
-
-    def _seen(self) -> dict[str, str]:
-        files = {str(path): _stamp(path) for path in self._wish.pictures}
-        return {**files, "size": str(self._wish.size), "count": str(self._wish.count)}
-
-    def _gather(self) -> None:
-        np.save(self._frames, gather(self._wish.pictures, self._wish.count, self._wish.size))
-
-    def _ask(self, summary: dict[str, Any]) -> None:
-        self._done(
-            "answer",
-            classes=summary["classes"],
-            frames=str(self._frames),
-            answers=str(self._answers),
+    def _answer(self, name: str, classes: int, weights: dict[str, str]) -> None:
+        frames, answers = self._pictures.file(name), self._pictures.answers(name)
+        title = "asking MMDetection" + ("" if name == "frames" else f" about {name} pictures")
+        self._steps.carry_out(
+            title,
+            {**weights, "frames": digest_of(frames)},
+            [answers],
+            lambda: self._asked.answer(classes, frames, answers),
         )
 
     def _model(self, summary: dict[str, Any]) -> Model:
@@ -222,7 +151,7 @@ class Export:
             labels=checked_labels(labels, summary["classes"], str(checkpoint.path)),
         )
 
-    def _edit(self, model: Model) -> bytes:
+    def _edit(self, model: Model) -> None:
         untouched = gate.admit(
             self._onnx, sha256=digest_of(self._onnx), inputs=exported_inputs(self._wish.size)
         )
@@ -230,27 +159,76 @@ class Export:
         content: bytes = edited.SerializeToString(deterministic=True)
         atomic.write(self._edited, content)
         gate.admit(self._edited, sha256=hashlib.sha256(content).hexdigest())
-        return content
 
-    def _compare(self, model: Model) -> Parity:
-        frames = np.load(self._frames, allow_pickle=False)
-        self._console.print("comparing with MMDetection …", highlight=False)
-        parity = Parity.of(
-            detecting.by_mmdetection(self._answers),
+    def _lowered(self) -> Path:
+        """The file that will be served: in float32, or the same in fewer bits."""
+        if self._wish.precision == "fp32":
+            return self._edited
+        self._steps.carry_out(
+            f"computing in {self._wish.precision}",
             {
-                "exported": detecting.by_exported(self._onnx, frames, model.preprocessing),
-                "served": detecting.by_served(self._edited, frames),
+                "source": digest_of(self._edited),
+                "onnxruntime": version("onnxruntime"),
+                "method": f"{METHOD} for {self._wish.accelerator}",
+                "calibration": self._calibrated_on(),
             },
-            self._wish.tolerance,
-            graph.SCORE,
-            graph.ROWS,
+            [self._lower],
+            self._compute,
+        )
+        gate.admit(self._lower, sha256=digest_of(self._lower))
+        return self._lower
+
+    def _compute(self) -> None:
+        runs_on = self._wish.accelerator
+        if self._wish.precision == "int8":
+            frames = self._pictures.pixels("calibration")
+            content = int8(
+                self._edited,
+                frames,
+                symmetric=runs_on == "tensorrt",
+                inputs_only=runs_on is not None,
+            )
+        else:
+            content = fp16(self._edited)
+        atomic.write(self._lower, content)
+
+    def _plan(self, model: Model, classes: int, weights: dict[str, str]) -> None:
+        """For a TensorRT elsewhere. What is served here meanwhile is the ONNX file."""
+        source, folder = self._folder / "all.onnx", self._folder / "plan"
+        self._steps.carry_out(
+            "converting for a plan",
+            weights,
+            [source],
+            lambda: self._asked.convert(classes, source, candidates=ALL),
+        )
+        untouched = gate.admit(
+            source, sha256=digest_of(source), inputs=exported_inputs(self._wish.size)
+        )
+        planning.write(untouched, model, folder)
+        self._console.print(
+            f"{folder}: what TensorRT builds a plan of. Nothing was built, for that needs the GPU that will run it: "
+            f"`sh {planning.SCRIPT}` there. Until then the ONNX file is served",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _calibrated_on(self) -> str:
+        """Digest of the frames that int8 takes its ranges from."""
+        if self._wish.precision != "int8":
+            return ""
+        return digest_of(self._pictures.file("calibration"))
+
+    def _prove(self, model: Model, served: Path) -> Proof:
+        self._console.print("comparing with MMDetection …", highlight=False)
+        proof = Proving(self._wish, model, self._asked, self._pictures).proof(
+            self._onnx, self._edited, served
         )
         # Written whether it passes or not: who has to mend something needs it most.
-        atomic.write(self._folder / "parity.json", parity.model_dump_json(indent=2).encode())
-        atomic.write(self._folder / "parity.txt", parity.text().encode())
-        self._console.print(parity.text().rstrip(), highlight=False, markup=False, soft_wrap=True)
-        parity.require()
-        return parity
+        atomic.write(self._folder / "parity.json", proof.model_dump_json(indent=2).encode())
+        atomic.write(self._folder / "parity.txt", proof.text().encode())
+        self._console.print(proof.text().rstrip(), highlight=False, markup=False, soft_wrap=True)
+        proof.require()
+        return proof
 
     def _note(self, model: Model, summary: dict[str, Any], result_sha256: str) -> Exported:
         ours = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
@@ -268,7 +246,9 @@ class Export:
                 "network": self._wish.network.name,
                 "config": self._wish.network.config,
                 "format": "onnx",
-                "precision": "fp32",
+                "precision": self._wish.precision,
+                "accelerator": self._wish.accelerator or "",
+                "calibration": self._calibrated_on(),
                 "size": self._wish.size,
                 "classes": summary["classes"],
                 "labels": list(model.labels),
@@ -282,13 +262,3 @@ class Export:
                 **ours,
             },
         )
-
-
-def _stamp(path: Path) -> str:
-    """What tells a file or folder of pictures from another; digests of long recordings would take too long."""
-    files: Sequence[Path] = sorted(path.iterdir()) if path.is_dir() else [path]
-    if not path.exists():
-        raise ModelError(f"{path}: is not there")
-    return digest_of_text(
-        *(f"{each.name} {each.stat().st_size} {each.stat().st_mtime_ns}" for each in files)
-    )

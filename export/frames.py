@@ -35,6 +35,16 @@ def gather(sources: Sequence[Path], count: int, size: int) -> NDArray[np.uint8]:
     return np.stack(turns[:count])
 
 
+def picture_of(file: Path) -> ArrayPicture:
+    """A photograph, whole. Raises ModelError."""
+    try:
+        with av.open(str(file)) as container:
+            frame = next(container.decode(video=0))
+            return ArrayPicture(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        raise ModelError(f"{file}: is no photograph: {error}") from error
+
+
 def _files(source: Path) -> list[Path]:
     if source.is_dir():
         return [file for file in source.iterdir() if file.suffix.lower() in SUFFIXES]

@@ -4,7 +4,7 @@ Rows are compared one by one. Suppression and the least score are the same in al
 partner, but for the few that stand exactly on a limit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -91,7 +91,7 @@ class Parity(Report):
     def of(
         cls,
         reference: Sequence[Rows],
-        others: dict[str, Sequence[Rows]],
+        others: Mapping[str, Sequence[Rows]],
         tolerance: Tolerance,
         least_score: float,
         most_rows: int,

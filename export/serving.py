@@ -6,8 +6,10 @@ backend of the same name. docs/models.md gives the reason for every choice.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from string import Template
 from types import MappingProxyType
+from typing import Literal
 
 import onnx
 
@@ -25,11 +27,30 @@ LIMITS: dict[Slot, tuple[int, int]] = {
     "face_embedder": (16, 256),
 }
 
+Precision = Literal["fp32", "fp16", "int8"]
+Accelerator = Literal["openvino", "tensorrt", "plan"]
+# Where TensorRT keeps what it built; below it a folder of each model's own, so that no engine outlives its weights.
+ENGINES = "/var/cache/fess/engines"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a prepared graph is run.
+
+    accelerator  None: what every configuration has, TensorRT without a cache on a GPU and ONNX Runtime on a processor;
+                 plan: no ONNX at all, but what TensorRT built
+    precision    of the graph
+    """
+
+    accelerator: Accelerator | None = None
+    precision: Precision = "fp32"
+
+
 CONFIG = Template("""\
 # $title.
 # $origin
 name: "$slot"
-backend: "onnxruntime"
+$runtime
 max_batch_size: $batch
 
 input [
@@ -52,23 +73,11 @@ dynamic_batching {
   }
 }
 
-# A GPU where there is one, else the processor. Two instances, never one: with a queue policy and a single
+# $where Two instances, never one: with a queue policy and a single
 # instance, Triton 24.10 forgets to wake its batcher and requests stand still for half a second.
-instance_group [ { kind: KIND_AUTO count: 2 } ]
+instance_group [ { kind: $kind count: 2 } ]
 
-# Only looked at for instances on a GPU. FP32, because coordinates in FP16 are a quarter of a pixel apart.
-optimization {
-  execution_accelerators {
-    gpu_execution_accelerator [
-      {
-        name: "tensorrt"
-        parameters { key: "precision_mode" value: "FP32" }
-        parameters { key: "max_workspace_size_bytes" value: "1073741824" }
-      }
-    ]
-  }
-}
-
+$optimization
 # The first run of every batch size allocates and tunes; nobody should wait for that. The largest comes
 # second, so that TensorRT knows the whole range after two engines.
 model_warmup [
@@ -81,6 +90,19 @@ $parameters
 # One thread a request: requests of other cameras use the other cores.
 parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
 parameters { key: "inter_op_thread_count" value: { string_value: "1" } }
+""")
+
+OPTIMIZATION = Template("""\
+# $reason
+optimization {
+  execution_accelerators {
+    ${kind}_execution_accelerator [
+      {
+        name: "$name"$parameters
+      }
+    ]
+  }
+}
 """)
 
 FROM_MANIFEST = (
@@ -113,8 +135,26 @@ WARMUP_INPUT = Template("""\
 WARMUP_SIZES = {"H": 1080, "W": 1920, "h": 540, "w": 960}
 
 
+WHOLE = {"precision_mode": "FP32", "max_workspace_size_bytes": "1073741824"}
+ONNX_RUNTIME = {
+    "runtime": 'backend: "onnxruntime"',
+    "where": "A GPU where there is one, else the processor.",
+    "kind": "KIND_AUTO",
+}
+PLAN = {
+    "runtime": 'platform: "tensorrt_plan"\ndefault_model_filename: "model.plan"',
+    "where": "Only the kind of GPU that built the plan can run it.",
+    "kind": "KIND_GPU",
+}
+
+
 def config(
-    model: Model, prepared: onnx.ModelProto, *, origin: str = FROM_MANIFEST, labels: str = LABELS
+    model: Model,
+    prepared: onnx.ModelProto,
+    *,
+    origin: str = FROM_MANIFEST,
+    labels: str = LABELS,
+    serving: Serving = Serving(),
 ) -> str:
     """The text of config.pbtxt for a prepared model.
 
@@ -123,6 +163,7 @@ def config(
         prepared: gives inputs and outputs.
         origin: a sentence for the top of the file.
         labels: file of the labels, from the model's folder.
+        serving: how the graph is run.
     """
     batch, queue = LIMITS[model.slot]
     inputs = prepared.graph.input
@@ -130,11 +171,13 @@ def config(
     return CONFIG.substitute(
         title=model.title,
         origin=origin,
+        **(PLAN if serving.accelerator == "plan" else ONNX_RUNTIME),
         slot=model.slot,
         batch=batch,
         queue=queue,
         inputs=_tensors(inputs, labels),
         outputs=_tensors(prepared.graph.output, labels),
+        optimization=_optimization(model, serving, inputs, batch),
         warmup=",\n".join(_warmup(inputs, size) for size in sizes),
         sha256=model.require_sha256(),
         parameters="\n".join(
@@ -142,6 +185,60 @@ def config(
             for key, value in _parameters(model)
         ),
     )
+
+
+def _optimization(
+    model: Model, serving: Serving, inputs: Sequence[onnx.ValueInfoProto], batch: int
+) -> str:
+    match serving:
+        case Serving("openvino"):
+            reason = "Only looked at for instances on a processor: OpenVINO instead of ONNX Runtime's own kernels."
+            return _accelerator(reason, "cpu", "openvino", {})
+        case Serving("tensorrt", precision):
+            reason = (
+                "Only looked at for instances on a GPU. Engines are kept, so that only the first start builds them; "
+                "one profile\n# for every batch, so that they are built once."
+            )
+            return _accelerator(
+                reason, "gpu", "tensorrt", _engines(model, precision, inputs, batch)
+            )
+        case Serving("plan"):
+            return "# Everything was chosen when the plan was built.\n"
+        case Serving(None, "fp32"):
+            reason = (
+                "Only looked at for instances on a GPU. "
+                "FP32, because coordinates in FP16 are a quarter of a pixel apart."
+            )
+            return _accelerator(reason, "gpu", "tensorrt", WHOLE)
+    # TensorRT takes integers only around zero, and would choose half precision for coordinates as well.
+    return f"# No accelerator: the graph says itself what is computed in {serving.precision}.\n"
+
+
+def _engines(
+    model: Model, precision: Precision, inputs: Sequence[onnx.ValueInfoProto], batch: int
+) -> dict[str, str]:
+    def shapes(rows: int) -> str:
+        sizes = ((each.name, _dims(each, WARMUP_SIZES).replace(", ", "x")) for each in inputs)
+        return ",".join(f"{name}:{rows}x{size}" for name, size in sizes)
+
+    return {
+        **WHOLE,
+        "precision_mode": precision.upper(),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": f"{ENGINES}/{model.name}-{precision}",
+        "trt_timing_cache_enable": "1",
+        "trt_profile_min_shapes": shapes(1),
+        "trt_profile_opt_shapes": shapes(batch),
+        "trt_profile_max_shapes": shapes(batch),
+    }
+
+
+def _accelerator(reason: str, kind: str, name: str, parameters: Mapping[str, str]) -> str:
+    lines = (
+        f'\n        parameters {{ key: "{key}" value: "{value}" }}'
+        for key, value in parameters.items()
+    )
+    return OPTIMIZATION.substitute(reason=reason, kind=kind, name=name, parameters="".join(lines))
 
 
 def _parameters(model: Model) -> list[tuple[str, str]]:

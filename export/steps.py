@@ -10,6 +10,7 @@ from rich.console import Console
 
 from export import atomic
 from export.transfer import digest_of
+from orchestrator.errors import ModelError
 
 
 class Steps:
@@ -66,6 +67,19 @@ def note_of(path: Path) -> object:
 
 def digest_of_text(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def stamp(path: Path) -> str:
+    """What tells a file or folder of pictures from another; digests of long recordings would take too long.
+
+    Raises ModelError where nothing is there.
+    """
+    if not path.exists():
+        raise ModelError(f"{path}: is not there")
+    files: Sequence[Path] = sorted(path.iterdir()) if path.is_dir() else [path]
+    return digest_of_text(
+        *(f"{each.name} {each.stat().st_size} {each.stat().st_mtime_ns}" for each in files)
+    )
 
 
 def _described(inputs: Mapping[str, str], outputs: Sequence[Path]) -> dict[str, dict[str, str]]:

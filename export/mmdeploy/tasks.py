@@ -1,4 +1,4 @@
-"""The three things that need PyTorch: read a checkpoint, turn it into ONNX, and say what MMDetection itself finds."""
+"""What needs PyTorch: read a checkpoint, turn it into ONNX, and say what MMDetection itself finds."""
 
 import functools
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from mmdet.datasets import CocoDataset  # type: ignore[import-not-found]
 from mmdet.registry import MODELS  # type: ignore[import-not-found]
 from mmdet.structures import DetDataSample  # type: ignore[import-not-found]
 
-from export.mmdeploy import network, weights
+from export.mmdeploy import average_precision, network, weights
 from export.mmdeploy.refused import Refused
 
 TOOLS = ("torch", "mmcv", "mmdet", "mmengine", "mmdeploy", "onnx")
@@ -42,7 +42,10 @@ def read(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
-    """`job["weights"]` becomes the end-to-end ONNX file `job["onnx"]`, of fixed size and any batch."""
+    """`job["weights"]` becomes the end-to-end ONNX file `job["onnx"]`, of fixed size and any batch.
+
+    Of all boxes the best `job["candidates"]` are suppressed; -1: all of them.
+    """
     # The exporter that is PyTorch's default by now knows nothing of MMDeploy's rewritten functions.
     torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
     size = job["size"]
@@ -77,7 +80,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     state = torch.load(job["weights"], map_location="cpu", weights_only=True)["state_dict"]
     detector.load_state_dict(state, strict=False)
     detector.eval()
-    frames = np.load(job["frames"], allow_pickle=False)
+    frames = np.load(job["frames"], mmap_mode="r", allow_pickle=False)
     rows = job["rows"]
     boxes = np.zeros((len(frames), rows, 4), np.float32)
     scores = np.zeros((len(frames), rows), np.float32)
@@ -137,7 +140,7 @@ def _deployment(job: dict[str, Any]) -> Any:
                     "confidence_threshold": 0.005,
                     "iou_threshold": job["iou"],
                     "max_output_boxes_per_class": 200,
-                    "pre_top_k": 5000,
+                    "pre_top_k": job["candidates"],
                     "keep_top_k": job["rows"],
                     "background_label_id": -1,
                 },
@@ -147,4 +150,4 @@ def _deployment(job: dict[str, Any]) -> Any:
     )
 
 
-TASKS = {"read": read, "convert": convert, "answer": answer}
+TASKS = {"read": read, "convert": convert, "answer": answer, "evaluate": average_precision.evaluate}

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +14,12 @@ from rich.table import Table
 from export import environment, versions
 from export.checkpoint import obtain
 from export.environment import Environment
-from export.exporting import DEFAULT_CLIPS, Export, Wish, check_possible
+from export.exporting import DEFAULT_CLIPS, Export
 from export.install import as_served, ensure_clips, ensure_models, wanted
 from export.manifest import Download, Model, Pixels, load
 from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
+from export.wish import Wish, checked
 from orchestrator.cli.model_swap import have_served, show_served
 from orchestrator.errors import ModelError
 from orchestrator.models import clip_places, model_places
@@ -45,8 +48,11 @@ Side = Annotated[int | None, typer.Option(help="Side of the input: 320, 640, 128
 Labels = Annotated[
     str | None, typer.Option(help="Names of the classes: a,b,c or a file with one a line.")
 ]
-Format = Annotated[str, typer.Option("--format", help="onnx.")]
-Precision = Annotated[str, typer.Option(help="fp32.")]
+Format = Annotated[str, typer.Option("--format", help="onnx; tensorrt, or plan, for GPUs.")]
+Precision = Annotated[
+    str, typer.Option(help="fp32; int8, calibrated on your clips; fp16, for GPUs.")
+]
+Accelerator = Annotated[str | None, typer.Option(help="openvino, for processors.")]
 Frames = Annotated[
     list[Path] | None,
     typer.Option(help="Clips, photographs or folders to compare on. Default: sample clips."),
@@ -55,6 +61,22 @@ PixelKind = Annotated[
     Pixels | None,
     typer.Option(
         help="What the object detector takes: rgb, planar (YUV in its size), decoded (YUV of any size, for a GPU)."
+    ),
+]
+LabelledSet = Annotated[
+    Path | None, typer.Option(help="Annotations in COCO's format, to measure AP on.")
+]
+Images = Annotated[
+    Path | None, typer.Option(help="Folder of the labelled pictures. Default: the annotations'.")
+]
+Calibration = Annotated[
+    list[Path] | None,
+    typer.Option(help="Clips that int8 takes its ranges from. Default: those of --frames."),
+]
+Loss = Annotated[
+    float | None,
+    typer.Option(
+        "--ap-loss", min=0, help="Points of AP that may be lost. Default: 0.5; 1 of int8 and fp16."
     ),
 ]
 Folder = Annotated[
@@ -136,36 +158,39 @@ def export_model(
     labels: Labels = None,
     form: Format = "onnx",
     precision: Precision = "fp32",
+    accelerator: Accelerator = None,
     frames: Frames = None,
+    labelled: LabelledSet = None,
+    images: Images = None,
+    calibration: Calibration = None,
+    ap_loss: Loss = None,
     environment_folder: Folder = Path(".tools/export"),
     only_environment: OnlyEnvironment = False,
 ) -> None:
     """Make a served model of an RTMDet checkpoint, proven equal to MMDetection.
 
-    The first time this builds an environment of its own: some 6 GB, a quarter of an hour. Every step is done
-    once; after an interruption it goes on. The version that was served stays: `fess models rollback`.
+    The first time this builds an environment, 6 GB in a quarter of an hour; what broke off goes on where it stopped.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     place = Environment(environment_folder.resolve())
     if only_environment:
         environment.set_up(place, console)
         return
-    check_possible(form, precision)
+    bits, runs_on = checked(form, precision, accelerator)
     network = named(model)
-    side = checked_size(size or network.size)
     names = None if labels is None else labels_from(labels)
+    wish = Wish(network, checked_size(size or network.size), names)
+    wish = replace(wish, labelled=labelled, images=images, most_loss=ap_loss)
+    wish = replace(wish, precision=bits, accelerator=runs_on, plan=form == "plan")
     settings = load_settings()
     # What may be refused in a second comes before what takes minutes.
     given = asyncio.run(obtain(network, checkpoint, model_places(settings), console))
     pictures = frames or asyncio.run(_sample_clips(settings, console))
-    wish = Wish(network, side, names, tuple(path.resolve() for path in pictures))
+    wish = replace(wish, pictures=_resolved(pictures), calibration=_resolved(calibration or ()))
     export = Export(wish, given, place, settings.state_dir / "exports", console)
     export.collect()
     environment.set_up(place, console)
-    before = _served(settings)
-    result = export.run(settings.triton.model_repository)
-    landed = Prepared(result.folder / "model.onnx", "", result.changed)
-    _tell(settings, landed, before[result.folder.parent], console)
+    _land(export, settings, console)
 
 
 @app.command("rollback")
@@ -181,6 +206,17 @@ def roll_back_model(
     before, now = versions.roll_back(slot, to)
     told = have_served(settings, slot, now, before)
     Console(stderr=True).print(f"{slot}: version {now} instead of {before}. {told}", soft_wrap=True)
+
+
+def _land(export: Export, settings: Settings, console: Console) -> None:
+    before = _served(settings)
+    result = export.run(settings.triton.model_repository)
+    landed = Prepared(result.folder / "model.onnx", "", result.changed)
+    _tell(settings, landed, before[result.folder.parent], console)
+
+
+def _resolved(paths: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(path.resolve() for path in paths)
 
 
 async def _sample_clips(settings: Settings, console: Console) -> list[Path]:

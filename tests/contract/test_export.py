@@ -10,19 +10,21 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from rich.console import Console
 
 from export.checkpoint import Checkpoint, inspect
 from export.detecting import by_served
-from export.environment import Environment, ask, code_of
-from export.exporting import Export, Result, Wish
+from export.environment import Environment, ask, code_in
+from export.exporting import Export, Result
 from export.frames import gather
 from export.manifest import load
 from export.parity import Tolerance, difference
 from export.prepare import prepare
 from export.rtmdet import named
 from export.transfer import digest_of
+from export.wish import Wish
 from orchestrator.errors import ModelError
 from tests.export.checkpoints import Bomb, archived, pickled
 from tests.export.footage import PEOPLE_CLIP
@@ -51,7 +53,7 @@ def environment() -> Environment:
 def made(environment: Environment, target: Path, *words: str) -> Path:
     """A checkpoint of making_checkpoints.py."""
     script = ROOT / "tests" / "export" / "making_checkpoints.py"
-    code = {"PYTHONPATH": str(code_of(environment)), "PATH": os.defpath}
+    code = {"PYTHONPATH": str(code_in(target.parent)), "PATH": os.defpath}
     argv = [str(environment.python), "-W", "ignore", "-s", "-P", str(script), *words, str(target)]
     subprocess.run(argv, env=code, check=True, capture_output=True)
     return target
@@ -74,10 +76,16 @@ def tiny(environment: Environment, folder: Path) -> Path:
 
 
 def exported(
-    environment: Environment, network: str, checkpoint: Path, clips: Path, folder: Path
+    environment: Environment,
+    network: str,
+    checkpoint: Path,
+    clips: Path,
+    folder: Path,
+    *,
+    plan: bool = False,
 ) -> Result:
     inspect(checkpoint)
-    wish = Wish(named(network), 320, None, (clips / PEOPLE_CLIP,), count=8)
+    wish = Wish(named(network), 320, None, (clips / PEOPLE_CLIP,), count=8, plan=plan)
     source = Checkpoint(checkpoint, digest_of(checkpoint), "of its owner", "")
     export = Export(wish, source, environment, folder / "work", silent())
     return export.run(folder / "repository")
@@ -87,12 +95,14 @@ def test_a_trained_network_made_anew_finds_what_its_public_export_finds(
     environment: Environment, nano: Path, models_mirror: Path, clips: Path, tmp_path: Path
 ) -> None:
     public = prepare(models_mirror / NANO.file, NANO, tmp_path / "repository")
-    result = exported(environment, "rtmdet-nano", nano, clips, tmp_path)
-    for each in result.parity.differences.values():
+    result = exported(environment, "rtmdet-nano", nano, clips, tmp_path, plan=True)
+    for each in result.proof.parity.differences.values():
         assert (each.missing, each.extra) == (0, 0)
         assert each.box_px < 0.1
         assert each.score < 1e-3
     assert (result.folder / "labels.txt").read_text() == "person\n"
+    (plan,) = (tmp_path / "work").rglob("plan.onnx")
+    assert [n.op_type for n in onnx.load(plan).graph.node].count("EfficientNMS_TRT") == 1
     frames = gather([clips / PEOPLE_CLIP], 16, 320)
     # MMDeploy's public export lets boxes reach beyond the picture, as MMDetection itself does not.
     before = by_served(public.path, frames)

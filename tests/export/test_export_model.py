@@ -4,103 +4,33 @@ The environment is a stand-in (standing_in.py); everything else is real.
 """
 
 import io
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no stubs
-from PIL import Image
 from rich.console import Console
 from tritonclient.grpc import model_config_pb2
 
 from export import install, versions
-from export.checkpoint import Checkpoint
-from export.environment import Environment
 from export.exported import note_of
-from export.exporting import Export, Result, Wish, check_possible
 from export.install import Places
 from export.manifest import load
-from export.parity import Parity
-from export.prepare import prepare, up_to_date
+from export.prepare import up_to_date
+from export.proof import Proof
 from export.rtmdet import NETWORKS, checked_labels, checked_size, labels_from, named
 from export.transfer import digest_of
+from export.wish import checked
 from orchestrator.errors import ModelError
-from tests.export.footage import PEOPLE_CLIP, pictures
-
-ROOT = Path(__file__).resolve().parents[2]
-NANO = load().model("rtmdet_nano_person_320")
-SIZE = 320
-
-
-class Bench:
-    """A checkpoint, a stand-in for the environment, and a repository that serves the public model."""
-
-    def __init__(self, folder: Path, mirror: Path, photographs: Path) -> None:
-        self.folder = folder
-        self.repository = folder / "repository"
-        self.slot = self.repository / "object_detector"
-        self.checkpoint = folder / "mine.pth"
-        self.checkpoint.write_bytes(b"weights")
-        self.photographs = photographs
-        self.lock = folder / "lock.txt"
-        self.lock.write_text("torch==1\n")
-        self.settings = folder / "settings.json"
-        self.said = io.StringIO()
-        self.onnx = mirror / NANO.file
-        self.set()
-        python = folder / "environment" / "venv" / "bin" / "python"
-        python.parent.mkdir(parents=True)
-        command = f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.export.standing_in {self.settings} "$@"'
-        python.write_text(f"#!/bin/sh\n{command}\n")
-        python.chmod(0o755)
-        prepare(self.onnx, NANO, self.repository)
-
-    def set(self, **settings: Any) -> None:
-        self.settings.write_text(json.dumps({"onnx": str(self.onnx), **settings}))
-
-    def export(self, labels: tuple[str, ...] | None = ("person",)) -> Result:
-        wish = Wish(named("rtmdet-nano"), SIZE, labels, (self.photographs,), count=4)
-        checkpoint = Checkpoint(self.checkpoint, digest_of(self.checkpoint), "of its owner", "")
-        place = Environment(self.folder / "environment", self.lock)
-        console = Console(file=self.said, width=200)
-        return Export(wish, checkpoint, place, self.folder / "work", console).run(self.repository)
-
-    def asked(self) -> list[str]:
-        """Tasks of the environment since the last time."""
-        record = self.folder / "asked.txt"
-        tasks = record.read_text().split() if record.exists() else []
-        record.unlink(missing_ok=True)
-        return tasks
-
-    def served(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.slot)): path.read_bytes()
-            for path in self.slot.rglob("*")
-            if path.is_file()
-        }
-
-
-@pytest.fixture(scope="module")
-def photographs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of frames with people in them."""
-    folder = tmp_path_factory.mktemp("photographs")
-    for number, frame in enumerate(pictures(clips / PEOPLE_CLIP, [60, 80, 100, 120])):
-        Image.fromarray(frame).save(folder / f"{number}.png")
-    return folder
-
-
-@pytest.fixture
-def bench(tmp_path: Path, models_mirror: Path, photographs: Path) -> Bench:
-    return Bench(tmp_path, models_mirror, photographs)
+from tests.export.bench import NANO, SIZE, Bench
 
 
 def test_a_version_lands_with_its_provenance_and_its_proof(bench: Bench) -> None:
     result = bench.export()
     assert (result.changed, result.folder) == (True, bench.slot / "2")
     assert (bench.slot / "2" / "labels.txt").read_text() == "person\n"
-    parity = Parity.model_validate_json((bench.slot / "2" / "parity.json").read_bytes())
+    proof = Proof.model_validate_json((bench.slot / "2" / "parity.json").read_bytes())
+    parity = proof.parity
     assert parity.passed
     assert parity.differences["served"].rows >= 20
     assert parity.differences["served"].missing == 0
@@ -279,21 +209,26 @@ def test_the_size_of_every_network_is_one_that_can_be_asked_for(network: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("form", "precision", "way_out"),
+    ("form", "precision", "accelerator", "way_out"),
     [
-        ("tensorrt", "fp32", "export FORMAT=onnx"),
-        ("openvino", "fp32", "not known"),
-        ("onnx", "fp16", "Export PRECISION=fp32"),
-        ("onnx", "int8", "export PRECISION=fp32"),
-        ("onnx", "int4", "not known"),
+        ("torchscript", "fp32", None, "not known; onnx"),
+        ("onnx", "int4", None, "not known; fp32"),
+        ("onnx", "fp32", "cuda", "not known; openvino"),
+        ("tensorrt", "fp32", "openvino", "choose one"),
+        ("tensorrt", "fp16", None, "export FORMAT=onnx PRECISION=fp16"),
     ],
 )
-def test_what_cannot_be_made_here_is_refused_with_the_way_out(
-    form: str, precision: str, way_out: str
+def test_what_cannot_be_had_is_refused_with_the_way_out(
+    form: str, precision: str, accelerator: str | None, way_out: str
 ) -> None:
     with pytest.raises(ModelError, match=way_out):
-        check_possible(form, precision)
-    check_possible("onnx", "fp32")
+        checked(form, precision, accelerator)
+
+
+def test_what_can_be_had_together_is_taken() -> None:
+    assert checked("onnx", "fp32", None) == ("fp32", None)
+    assert checked("tensorrt", "int8", None) == ("int8", "tensorrt")
+    assert checked("onnx", "int8", "openvino") == ("int8", "openvino")
 
 
 def test_an_unknown_network_is_refused_with_those_that_are_known() -> None:

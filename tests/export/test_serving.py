@@ -1,7 +1,9 @@
 """The model repository: what Triton is told agrees with the manifest and with the prepared graphs."""
 
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no stubs
 from tritonclient.grpc import model_config_pb2
@@ -9,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 from export.gate import admit
 from export.manifest import Model, Pixels, load
 from export.prepare import edit
-from export.serving import config, pixels_of
+from export.serving import ENGINES, Precision, Serving, config, pixels_of
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 DEFAULTS = load().defaults()
@@ -137,3 +139,48 @@ def test_sources_pass_the_gate_with_the_signature_of_the_manifest(
         outputs=model.outputs,
     )
     assert admitted.graph.node
+
+
+@pytest.fixture(scope="module")
+def detector(models_mirror: Path) -> tuple[Model, onnx.ModelProto]:
+    model = next(model for model in DEFAULTS if model.slot == "object_detector")
+    return model, edit(models_mirror / model.file, model)
+
+
+def accelerators(detector: tuple[Model, onnx.ModelProto], how: Serving) -> Any:
+    model, graph = detector
+    text = config(model, graph, serving=how)
+    parsed = text_format.Parse(text, model_config_pb2.ModelConfig())
+    return parsed.optimization.execution_accelerators
+
+
+def test_openvino_is_asked_for_in_tritons_own_words(
+    detector: tuple[Model, onnx.ModelProto],
+) -> None:
+    found = accelerators(detector, Serving("openvino"))
+    assert [each.name for each in found.cpu_execution_accelerator] == ["openvino"]
+    assert not found.gpu_execution_accelerator
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_tensorrt_keeps_its_engines_and_builds_one_for_every_batch(
+    detector: tuple[Model, onnx.ModelProto], precision: Precision
+) -> None:
+    (found,) = accelerators(detector, Serving("tensorrt", precision)).gpu_execution_accelerator
+    assert found.name == "tensorrt"
+    parameters = dict(found.parameters)
+    assert parameters["precision_mode"] == precision.upper()
+    assert parameters["trt_engine_cache_enable"] == "1"
+    # Engines of other weights are elsewhere: TensorRT would not notice.
+    assert parameters["trt_engine_cache_path"] == f"{ENGINES}/{detector[0].name}-{precision}"
+    shapes = [parameters[f"trt_profile_{which}_shapes"] for which in ("min", "opt", "max")]
+    assert shapes == [f"images:{rows}x320x320x3" for rows in (1, 8, 8)]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_graph_of_fewer_bits_is_given_to_no_accelerator_that_would_read_it_otherwise(
+    detector: tuple[Model, onnx.ModelProto], precision: Precision
+) -> None:
+    found = accelerators(detector, Serving(None, precision))
+    assert not found.gpu_execution_accelerator
+    assert not found.cpu_execution_accelerator

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -29,6 +29,14 @@ TYPES = {
 ACCELERATORS = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 
 
+OPENVINO_TYPES = {
+    "u8": "tensor(uint8)",
+    "i32": "tensor(int32)",
+    "i64": "tensor(int64)",
+    "f32": "tensor(float)",
+}
+
+
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
@@ -39,18 +47,14 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _parameter(config, "intra_op_thread_count", 1)
-        options.inter_op_num_threads = _parameter(config, "inter_op_thread_count", 1)
-        # Threads that wait for work by spinning would take the cores from the decoders.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=_providers(config, args)
-        )
+        providers = _providers(config, args)
+        if "openvino" in providers:
+            self._session: Any = OpenVino(path, config, args["model_name"])
+        else:
+            self._session = _session(path, config, providers)
         _require_signature(config, self._session)
-        self._inputs = [node.name for node in self._session.get_inputs()]
-        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._inputs = [each["name"] for each in config["input"]]
+        self._outputs = [each["name"] for each in config["output"]]
         self._batches = config.get("max_batch_size", 0) > 0
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -95,7 +99,7 @@ class TritonPythonModel:
         return responses
 
 
-def _require_signature(config: dict[str, Any], session: onnxruntime.InferenceSession) -> None:
+def _require_signature(config: dict[str, Any], session: Any) -> None:
     """Refuse a file that is not what its configuration says, as NVIDIA's backend does: the version before goes on."""
     batch = 1 if config.get("max_batch_size", 0) > 0 else 0
     for kind, nodes in (("input", session.get_inputs()), ("output", session.get_outputs())):
@@ -123,6 +127,71 @@ def _fits(said: tuple[str, list[int]], there: tuple[str | None, list[Any]]) -> b
     )
 
 
+class Node(NamedTuple):
+    """An input or output, as ONNX Runtime describes it; None for a dimension that is free."""
+
+    name: str
+    type: str
+    shape: list[int | None]
+
+
+def _nodes(ports: Sequence[Any]) -> list[Node]:
+    """Ports of OpenVINO, under each of their names."""
+    return [
+        Node(
+            name,
+            OPENVINO_TYPES.get(port.get_element_type().get_type_name(), ""),
+            [each.get_length() if each.is_static else None for each in port.get_partial_shape()],
+        )
+        for port in ports
+        for name in port.get_names()
+    ]
+
+
+class OpenVino:
+    """A model under OpenVINO itself, for an ONNX Runtime that was built without it. Looks like a session of that."""
+
+    def __init__(self, path: Path, config: dict[str, Any], name: str) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise pb_utils.TritonModelException(
+                f"{name}: its configuration asks for OpenVINO, which is not installed: run `make openvino`, or take "
+                "cpu_execution_accelerator out of its config.pbtxt"
+            ) from error
+        core = openvino.Core()
+        options = {
+            "INFERENCE_NUM_THREADS": _parameter(config, "intra_op_thread_count", 1),
+            "NUM_STREAMS": 1,
+            # Instances are processes that know nothing of each other: all would be pinned to the same core.
+            "ENABLE_CPU_PINNING": False,
+            # float32 as it is written: where a processor has bfloat16, that would be taken instead.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        self._model = core.compile_model(core.read_model(str(path)), "CPU", options)
+        self._request = self._model.create_infer_request()
+
+    def get_inputs(self) -> list[Node]:
+        return _nodes(self._model.inputs)
+
+    def get_outputs(self) -> list[Node]:
+        return _nodes(self._model.outputs)
+
+    def run(self, names: Sequence[str], feed: dict[str, Array]) -> list[Array]:
+        found = self._request.infer(feed)
+        return [found[name] for name in names]
+
+
+def _session(path: Path, config: dict[str, Any], providers: list[Any]) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _parameter(config, "intra_op_thread_count", 1)
+    options.inter_op_num_threads = _parameter(config, "inter_op_thread_count", 1)
+    # Threads that wait for work by spinning would take the cores from the decoders.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
 def _input(request: Any, name: str) -> Array:
     """View the input where Triton's shared memory holds it.
 
@@ -147,7 +216,10 @@ def _parameter(config: dict[str, Any], name: str, default: int) -> int:
 
 
 def _providers(config: dict[str, Any], args: dict[str, str]) -> list[Any]:
-    """ONNX Runtime's execution providers, best first, for the instance's kind and the device asked for."""
+    """ONNX Runtime's execution providers, best first, for the instance's kind and the device asked for.
+
+    Or `openvino` alone, where the configuration asks for it and ONNX Runtime has no provider of it.
+    """
     available = onnxruntime.get_available_providers()
     device = os.environ.get("FESS_TRITON_DEVICE", "auto")
     on_gpu = device == "gpu" or (device == "auto" and args["model_instance_kind"] == "GPU")
@@ -162,6 +234,8 @@ def _providers(config: dict[str, Any], args: dict[str, str]) -> list[Any]:
         provider = ACCELERATORS.get(accelerator["name"])
         if provider in available:
             chosen.append(provider)
+        elif accelerator["name"] == "openvino":
+            return ["openvino"]
         else:
             pb_utils.Logger.log_warn(
                 f"{args['model_name']}: this ONNX Runtime has no {accelerator['name']} accelerator; without it"

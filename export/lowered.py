@@ -1,0 +1,61 @@
+"""What fewer bits than float32's lose: agreement with float32 always, AP where pictures are labelled."""
+
+from typing import Literal
+
+from export.accuracy import Accuracy, Figures
+from export.parity import Report
+from orchestrator.errors import ModelError
+
+# Points of AP on labelled pictures that fewer bits may cost, unless the operator says otherwise.
+MOST_LOSS = 1.0
+# AP of the rows against float32's own: below it, rows are missing or boxes shifted, whatever labelled pictures say.
+LEAST_AGREEMENT = 95.0
+# Rows of float32 from this score on are what has to be found again: what a client asks for by default.
+SURE = 0.5
+LEAST_ROWS = 20
+
+
+class Lowered(Report):
+    """Of int8 or fp16, against the same graph in float32."""
+
+    precision: Literal["int8", "fp16"]
+    rows: int
+    """Of float32, with a score of at least 0.5: what has to be found again."""
+    agreement: Figures
+    """AP of the lowered rows, with float32's sure rows as the truth."""
+    accuracy: Accuracy | None = None
+    """AP on labelled pictures."""
+
+    def excess(self) -> list[str]:
+        """What is wrong, in words; empty where all is well."""
+        if self.rows < LEAST_ROWS:
+            return [
+                f"only {self.rows} rows of float32 are sure (score {SURE}), which proves nothing: "
+                "give more pictures of what the model detects with FRAMES=path"
+            ]
+        found = []
+        if self.agreement.ap < LEAST_AGREEMENT:
+            found.append(
+                f"AP against float32's own rows is {self.agreement.ap:.2f}, at least {LEAST_AGREEMENT} is needed"
+            )
+        return found + (self.accuracy.excess() if self.accuracy is not None else [])
+
+    def require(self) -> None:
+        """Raises ModelError with everything that is wrong."""
+        if reasons := self.excess():
+            mend = (
+                "; calibrate on more of your own clips (CALIBRATION=path), or export PRECISION=fp32"
+            )
+            raise ModelError(f"{self.precision}: {'; '.join(reasons)}{mend}")
+
+    def text(self) -> str:
+        lines = [
+            f"{self.precision + ' against float32':<20}{'AP':>8}{'AP50':>8}{'AR':>8}",
+            f"{'served':<20}{self.agreement.ap:>8.2f}{self.agreement.ap50:>8.2f}{self.agreement.ar:>8.2f}",
+            f"{self.rows} rows of float32 from a score of {SURE} as the truth; allowed: from {LEAST_AGREEMENT} AP: "
+            f"{'FAILED' if self.excess() else 'passed'}",
+        ]
+        if self.precision == "fp16":
+            lines.append("of rounded weights: a processor computes in float32 all the same")
+        labelled = "" if self.accuracy is None else "\n" + self.accuracy.text()
+        return "\n".join(lines) + "\n" + labelled

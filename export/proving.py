@@ -1,0 +1,123 @@
+"""Detectors side by side: on frames row by row, on labelled pictures by AP, and in fewer bits against float32."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from export import coco
+from export.accuracy import REFERENCE, Accuracy, Figures
+from export.cost import Cost
+from export.detecting import by_exported, by_mmdetection, by_served, session_of
+from export.graphs import object_detector as graph
+from export.lowered import SURE, Lowered
+from export.manifest import Model
+from export.mmdetection import MMDetection
+from export.parity import Parity, Rows
+from export.pictures import Pictures
+from export.proof import Proof
+from export.wish import Wish
+
+FEWER_BITS = "fewer bits"
+NOTHING = {"ap": 0.0, "ap50": 0.0, "ar": 0.0}
+
+
+class Proving:
+    """What one export is judged by."""
+
+    def __init__(self, wish: Wish, model: Model, asked: MMDetection, pictures: Pictures) -> None:
+        self._wish = wish
+        self._model = model
+        self._asked = asked
+        self._pictures = pictures
+
+    def proof(self, exported: Path, edited: Path, served: Path) -> Proof:
+        """Compare three files.
+
+        Args:
+            exported: what MMDeploy made.
+            edited: with our signature, in float32.
+            served: the same, or the same in fewer bits.
+        """
+        files = {"exported": exported, "served": edited}
+        parity = Parity.of(
+            by_mmdetection(self._pictures.answers("frames")),
+            {name: self._rows(name, file, "frames") for name, file in files.items()},
+            self._wish.tolerance,
+            graph.SCORE,
+            graph.ROWS,
+        )
+        figures = self._figures({**files, FEWER_BITS: served} if served != edited else files)
+        whole = {name: each for name, each in figures.items() if name != FEWER_BITS}
+        return Proof(
+            parity=parity,
+            accuracy=self._accuracy(whole, self._wish.fp32_most_loss),
+            lowered=self._lowered(edited, served, figures) if served != edited else None,
+            cost=self._cost(edited, served),
+        )
+
+    @property
+    def _on_openvino(self) -> bool:
+        return self._wish.accelerator == "openvino"
+
+    def _rows(self, name: str, file: Path, pictures: str) -> list[Rows]:
+        pixels = self._pictures.pixels(pictures)
+        if name == "exported":
+            return by_exported(file, pixels, self._model.preprocessing)
+        return by_served(file, pixels, on_openvino=self._on_openvino)
+
+    def _figures(self, files: Mapping[str, Path]) -> dict[str, dict[str, float]]:
+        """AP, AP50 and AR of each detector in the labelled pictures; nothing where there are none."""
+        labelled = self._pictures.labelled
+        if labelled is None:
+            return {}
+        found: dict[str, Sequence[Rows]] = {
+            REFERENCE: by_mmdetection(self._pictures.answers("labelled")),
+            **{name: self._rows(name, file, "labelled") for name, file in files.items()},
+        }
+        images, scales = [image.id for image in labelled.images], self._pictures.scales()
+        classes = labelled.classes(self._model.labels)
+        return self._asked.evaluate(
+            labelled.truth(scales),
+            {name: coco.results(rows, images, scales, classes) for name, rows in found.items()},
+        )
+
+    def _accuracy(self, figures: dict[str, dict[str, float]], most_loss: float) -> Accuracy | None:
+        labelled = self._pictures.labelled
+        if labelled is None:
+            return None
+        return Accuracy.of(len(labelled.images), labelled.counted, most_loss, figures)
+
+    def _lowered(
+        self,
+        edited: Path,
+        served: Path,
+        figures: dict[str, dict[str, float]],
+    ) -> Lowered:
+        assert self._wish.precision != "fp32"
+        whole, fewer = (self._rows("served", file, "more") for file in (edited, served))
+        size = self._wish.size
+        truth, rows = coco.truth(whole, SURE, size)
+        classes = {number: number for number in range(len(self._model.labels))}
+        again = coco.results(fewer, range(len(fewer)), coco.as_they_are(len(fewer), size), classes)
+        agreement = (
+            self._asked.evaluate(truth, {FEWER_BITS: again})[FEWER_BITS] if rows else NOTHING
+        )
+        labelled = {
+            shown: figures[name]
+            for shown, name in ((REFERENCE, REFERENCE), ("served", FEWER_BITS))
+            if name in figures
+        }
+        return Lowered(
+            precision=self._wish.precision,
+            rows=rows,
+            agreement=Figures.model_validate(agreement),
+            accuracy=self._accuracy(labelled, self._wish.lowered_most_loss),
+        )
+
+    def _cost(self, edited: Path, served: Path) -> Cost | None:
+        if served == edited and not self._on_openvino:
+            return None
+        one = session_of(served, threads=1, on_openvino=self._on_openvino)
+        picture = np.ascontiguousarray(self._pictures.pixels("frames")[:1])
+        return Cost.of((served, one), (edited, session_of(edited, threads=1)), picture)
