@@ -30,6 +30,8 @@ COUNTS_READERS = (2, 50)
 LARGEST_BYTES = 256 * 1024 * 1024
 """Of a region; fewer slots where they are large."""
 REGISTER_S = 0.5
+# Nobody waits for a picture any more, and what is not taken back now stays in Triton until the next start.
+CLOSE_S = 3.0
 RETRY_S = 1.0
 RETRY_REFUSED_S = 60.0
 
@@ -112,7 +114,7 @@ class Sharing:
         if self._note is None:
             return
         try:
-            async with asyncio.timeout(REGISTER_S):
+            async with asyncio.timeout(CLOSE_S):
                 await self._unregister_left_behind()
         except (grpc.RpcError, TimeoutError):
             pass  # a Triton that is gone has forgotten them; any other keeps them until the next start

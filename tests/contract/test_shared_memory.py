@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from tests.servers.require import lacking
 from tests.servers.triton import StartTriton
 
 pytestmark = pytest.mark.xdist_group("triton")
+
+NewRegions = Callable[[], Awaitable[list[str]]]
 
 PATIENCE_S = 60.0  # the machine is shared
 DIGITS = np.array([[1, 2, 3, 4]], np.int32)
@@ -92,6 +94,17 @@ async def regions(url: str) -> list[str]:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         answer = await stub.SystemSharedMemoryStatus(service_pb2.SystemSharedMemoryStatusRequest())
         return sorted(name for name in answer.regions if name.startswith(PREFIX))
+
+
+@pytest.fixture
+async def new_regions(triton: EmbeddedTriton) -> NewRegions:
+    """Those that the shared Triton did not hold before the test: a machine that was too busy may have left some."""
+    before = await regions(triton.grpc_url)
+
+    async def new() -> list[str]:
+        return [name for name in await regions(triton.grpc_url) if name not in before]
+
+    return new
 
 
 def names_in_memory() -> list[str]:
@@ -159,20 +172,20 @@ async def test_what_is_found_is_the_same_to_the_last_bit_whichever_way_the_pixel
 
 
 async def test_nothing_of_it_can_be_opened_by_name_and_triton_keeps_nothing_afterwards(
-    triton: EmbeddedTriton, tmp_path: Path
+    triton: EmbeddedTriton, tmp_path: Path, new_regions: NewRegions
 ) -> None:
     async with bench_of(triton.grpc_url, tmp_path) as bench:
         await bench.embed()
         assert bench.shares
-        (region,) = await regions(triton.grpc_url)
+        (region,) = await new_regions()
         assert region not in names_in_memory()
         assert len(notes(tmp_path)) == 1
-    assert await regions(triton.grpc_url) == []
+    assert await new_regions() == []
     assert notes(tmp_path) == []
 
 
 async def test_each_process_has_its_own_and_is_not_taken_for_dead_by_the_next(
-    triton: EmbeddedTriton, tmp_path: Path
+    triton: EmbeddedTriton, tmp_path: Path, new_regions: NewRegions
 ) -> None:
     async with bench_of(triton.grpc_url, tmp_path) as bench:
         await bench.embed()
@@ -181,13 +194,13 @@ async def test_each_process_has_its_own_and_is_not_taken_for_dead_by_the_next(
             sharer(triton.grpc_url, tmp_path) as (_, other),
         ):
             assert (one, other) == ("1.0", "1.0")
-            assert len(await regions(triton.grpc_url)) == 3
+            assert len(await new_regions()) == 3
         await bench.embed()
         assert bench.plain("unshared") + bench.plain("no_slot") == 0
 
 
 async def test_a_killed_process_leaves_nothing_in_memory_and_the_next_start_clears_its_registration(
-    triton: EmbeddedTriton, tmp_path: Path
+    triton: EmbeddedTriton, tmp_path: Path, new_regions: NewRegions
 ) -> None:
     before = names_in_memory()
     with sharer(triton.grpc_url, tmp_path) as (process, shares):
@@ -195,21 +208,21 @@ async def test_a_killed_process_leaves_nothing_in_memory_and_the_next_start_clea
         process.kill()
         process.wait()
     assert names_in_memory() == before
-    (left,) = await regions(triton.grpc_url)
+    (left,) = await new_regions()
     async with bench_of(triton.grpc_url, tmp_path) as bench:
         await bench.embed()
-        (ours,) = await regions(triton.grpc_url)
+        (ours,) = await new_regions()
         assert ours != left
-    assert await regions(triton.grpc_url) == []
+    assert await new_regions() == []
     assert notes(tmp_path) == []
 
 
 async def test_where_triton_sees_another_memory_pixels_go_over_grpc(
-    triton: EmbeddedTriton, tmp_path: Path, elsewhere: Sequence[str]
+    triton: EmbeddedTriton, tmp_path: Path, elsewhere: Sequence[str], new_regions: NewRegions
 ) -> None:
     with sharer(triton.grpc_url, tmp_path, *elsewhere) as (_, shares):
         assert shares == "0.0"
-    assert await regions(triton.grpc_url) == []
+    assert await new_regions() == []
 
 
 @pytest.fixture
@@ -331,13 +344,13 @@ async def ready(client: TritonClient) -> bool:
 
 
 async def test_tensors_that_outgrow_their_slots_get_larger_ones(
-    triton: EmbeddedTriton, tmp_path: Path
+    triton: EmbeddedTriton, tmp_path: Path, new_regions: NewRegions
 ) -> None:
     async with bench_of(triton.grpc_url, tmp_path) as bench:
         seen = []
         for crops in (1, 8, 1):
             await bench.embed(crops)
-            seen.append(await regions(triton.grpc_url))
+            seen.append(await new_regions())
         assert [len(names) for names in seen] == [1, 1, 1]
         assert seen[0] != seen[1] == seen[2]
         assert bench.plain("no_slot") == 0
