@@ -34,9 +34,15 @@ def repository(triton_files: TritonFiles, tmp_path: Path, monkeypatch: pytest.Mo
     return folder
 
 
+def tritons() -> set[int]:
+    below = psutil.Process().children(recursive=True)
+    return {child.pid for child in below if "triton" in child.name()}
+
+
 def test_it_proposes_then_writes_without_measuring_again_and_leaves_nothing_running(
     fess: Fess, repository: Path, tmp_path: Path
 ) -> None:
+    running = tritons()  # the one that tests share
     config = repository / "tiny" / "config.pbtxt"
     before = config.read_text()
     proposed = fess("bench", "serving", "tiny", *BRIEFLY)
@@ -59,7 +65,7 @@ def test_it_proposes_then_writes_without_measuring_again_and_leaves_nothing_runn
     assert trials.read_bytes() == measured
     assert config.read_text() == before.replace("microseconds: 20000", "microseconds: 0")
     assert config.with_name("config.pbtxt.old").read_text() == before
-    assert not [c for c in psutil.Process().children(recursive=True) if "triton" in c.name()]
+    assert tritons() == running
 
 
 def test_interrupted_it_shows_what_it_has_and_goes_on_from_there(
