@@ -20,7 +20,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
 
 FROM python:3.11.11-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --home-dir /state --shell /usr/sbin/nologin fess \
- && install --directory --owner=fess --group=fess --mode=0700 /config /state /models \
+ && install --directory --owner=fess --group=fess --mode=0700 /config /state /models /var/cache/fess/engines \
  && printf 'cameras: {}\n' | install --owner=fess --group=fess --mode=0600 /dev/stdin /config/cameras.yaml
 COPY --from=build /opt/fess /opt/fess
 ENV PATH=/opt/fess/bin:$PATH \

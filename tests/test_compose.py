@@ -13,6 +13,7 @@ import yaml
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from export.serving import ENGINES
 from orchestrator.configuring.variables import variables_of
 from orchestrator.settings import Settings
 
@@ -102,6 +103,16 @@ def test_the_models_are_written_by_one_service_and_read_by_the_others() -> None:
 
 def test_the_gpu_file_only_adds_to_services_that_are_there() -> None:
     assert yaml.safe_load(GPU.read_text())["services"].keys() <= SERVICES.keys()
+
+
+def test_engines_are_kept_where_triton_may_write() -> None:
+    """A named volume takes its owner from our image, which mounts it first; Triton's image has no such folder."""
+    gpu = yaml.safe_load(GPU.read_text())["services"]
+    folder = str(ENGINES)
+    assert gpu["triton"]["volumes"] == gpu["models"]["volumes"] == [f"engines:{folder}"]
+    assert folder in (ROOT / "docker" / "orchestrator.Dockerfile").read_text()
+    assert "models" in SERVICES["triton"]["depends_on"]
+    assert SERVICES["triton"]["user"].startswith("10001:")
 
 
 def docker_compose(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
