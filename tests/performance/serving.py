@@ -119,7 +119,7 @@ class Found:
         """Keep it; one that fails is told in a note, and the others go on."""
         try:
             found = await comparing
-        except (LoadEnded, TimeoutError) as failure:
+        except (LoadEnded, OSError) as failure:  # TimeoutError too; and a Triton that went away
             self.notes.append(f"Not measured: {failure}.")
             return None
         self.comparisons.append(found)
