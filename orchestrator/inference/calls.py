@@ -41,7 +41,7 @@ class Calls:
         try:
             async with asyncio.timeout(left_s):
                 await ended
-        except BaseException:
+        except BaseException:  # a cancellation too: whoever leaves, the slot is looked after
             self._follow(call, slot)
             raise
         found = await _settled(call, slot)
