@@ -4,7 +4,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.capture.scaler import Scaler, colour, plane_rows
+from orchestrator.capture.scaler import Scaler, Whole, colour, plane_rows, rgb_rows
 from orchestrator.picture import ArrayPicture
 from orchestrator.planes import Planes
 
@@ -31,6 +31,16 @@ class AvPicture:
         self._scaler = scaler
         # Counter-clockwise quarter turns that set the picture upright.
         self._turns = round(frame.rotation / 90) % 4
+        self._ahead: tuple[Whole, av.VideoFrame] | None = None
+
+    def scale_ahead(self) -> None:
+        """Scale it as the last picture was wanted, if it was, while the processor's cache still holds it.
+
+        Called by the decode thread; a scene that nobody looks at costs nothing.
+        """
+        wanted, self._scaler.asked = self._scaler.asked, None
+        if wanted is not None:
+            self._ahead = wanted, self._scaler.whole(self._frame, wanted)
 
     @property
     def width(self) -> int:
@@ -48,14 +58,14 @@ class AvPicture:
 
     def rgb(self, width: int, height: int) -> NDArray[np.uint8]:
         if self._turns % 2:
-            return self._upright(self._scaler.rgb(self._frame, height, width))
-        return self._upright(self._scaler.rgb(self._frame, width, height))
+            width, height = height, width
+        return self._upright(rgb_rows(self._whole(Whole("rgb", width, height))))
 
     def planes(self, size: tuple[int, int] | None) -> Planes:
         frame, turned = self._frame, self._turns % 2
         if size is not None or frame.format.name not in _HALVED:
             wide, high = size or (self.width, self.height)
-            frame = self._scaler.yuv(frame, *((high, wide) if turned else (wide, high)))
+            frame = self._whole(Whole("yuv", *((high, wide) if turned else (wide, high))))
         luma, *chroma = (
             np.rot90(plane_rows(plane)[: plane.height, : plane.width], self._turns)
             for plane in frame.planes
@@ -104,6 +114,13 @@ class AvPicture:
                 return y1, height - x2, y2, height - x1
             case _:
                 return x1, y1, x2, y2
+
+    def _whole(self, wanted: Whole) -> av.VideoFrame:
+        self._scaler.asked = wanted
+        ahead, self._ahead = self._ahead, None  # handed out once: whoever gets it may draw on it
+        if ahead is not None and ahead[0] == wanted:
+            return ahead[1]
+        return self._scaler.whole(self._frame, wanted)
 
     def _planar(self) -> av.VideoFrame:
         if self._frame.format.name not in _PLANES:

@@ -130,17 +130,19 @@ class Reader:
         if not self._sampler.wants(pts_s, self._time.step_s, time.monotonic()):
             self._ledger.skipped(Skip.SAMPLING)
         else:
+            picture = AvPicture(decoded.frame, self._scaler)
             started_at = self._reading.started_at
             frame = Frame(
                 camera_id=self._camera.camera_id,
                 frame_number=frame_number,
-                picture=AvPicture(decoded.frame, self._scaler),
+                picture=picture,
                 pts_s=pts_s,
                 captured_at=started_at + timedelta(seconds=pts_s)
                 if started_at
                 else datetime.now(UTC),
                 received_s=time.monotonic(),
             )
+            picture.scale_ahead()
             self._mailbox.put(frame)
 
     def _wait(self, pace: "Pace", pts_s: float) -> None:

@@ -5,7 +5,8 @@ A libswscale context costs megabytes and is slow to build, so each camera has it
 
 import threading
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import av
 import numpy as np
@@ -23,20 +24,35 @@ _BT709 = 1
 _UNSPECIFIED = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """How a whole frame is wanted; the size is that before it is turned upright."""
+
+    kind: Literal["rgb", "yuv"]
+    width: int
+    height: int
+
+
 class Scaler:
-    """Safe to be used from several threads: the decode thread, the event loop, an executor."""
+    """Safe to be used from several threads: the decode thread, the event loop, an executor.
+
+    asked  how the newest picture that was asked for whole was wanted, until the next one is scaled ahead
+    """
 
     def __init__(self) -> None:
+        self.asked: Whole | None = None
         self._lock = threading.Lock()
         self._whole = VideoReformatter()
         self._region = VideoReformatter()
         self._planar = VideoReformatter()
         self._yuv = VideoReformatter()
 
-    def rgb(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
-        """The whole frame at another size: uint8 (height, width, 3)."""
+    def whole(self, frame: av.VideoFrame, wanted: Whole) -> av.VideoFrame:
+        """The whole frame at another size: rgb24, or yuv420p whose numbers mean what they meant."""
+        if wanted.kind == "yuv":
+            return self._to_yuv(frame, wanted.width, wanted.height)
         with self._lock:
-            return self._to_rgb(self._whole, frame, width, height, frame)
+            return self._to_rgb(self._whole, frame, wanted.width, wanted.height, frame)
 
     def crop(
         self,
@@ -56,15 +72,14 @@ class Scaler:
             rows = plane_rows(target)
             rows[: source.shape[0], : source.shape[1]] = source
         with self._lock:
-            return self._to_rgb(self._region, cut, *(size or (width, height)), like)
+            return rgb_rows(self._to_rgb(self._region, cut, *(size or (width, height)), like))
 
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame as yuv420p, for formats whose planes are not read directly."""
         with self._lock:
             return self._planar.reformat(frame, format="yuv420p", threads=1)
 
-    def yuv(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-        """The frame as yuv420p at another size, its numbers meaning what they meant."""
+    def _to_yuv(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         standard, extent = colorspace(frame), color_range(frame)
         with self._lock:
             return self._yuv.reformat(
@@ -87,8 +102,8 @@ class Scaler:
         width: int,
         height: int,
         like: av.VideoFrame,
-    ) -> NDArray[np.uint8]:
-        out = reformatter.reformat(
+    ) -> av.VideoFrame:
+        return reformatter.reformat(
             frame,
             width,
             height,
@@ -99,8 +114,6 @@ class Scaler:
             interpolation=_method(frame, width, height),
             threads=1,  # the default starts a pool of threads for every context
         )
-        rows = plane_rows(out.planes[0])
-        return rows[:height, : width * 3].reshape(height, width, 3)
 
 
 def _method(frame: av.VideoFrame, width: int, height: int) -> Interpolation:
@@ -113,6 +126,12 @@ def plane_rows(plane: VideoPlane) -> NDArray[np.uint8]:
     # The stub does not say that a plane is a buffer; writable, although `bytes` would not be.
     buffer = cast(bytes, plane)
     return np.frombuffer(buffer, np.uint8).reshape(-1, plane.line_size)
+
+
+def rgb_rows(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Of a frame in rgb24: uint8 (height, width, 3). A view into the frame's memory."""
+    rows = plane_rows(frame.planes[0])[: frame.height, : frame.width * 3]
+    return rows.reshape(frame.height, frame.width, 3)
 
 
 def colorspace(frame: av.VideoFrame) -> Colorspace:
@@ -128,6 +147,6 @@ def color_range(frame: av.VideoFrame) -> ColorRange:
 
 
 def colour(frame: av.VideoFrame) -> NDArray[np.float32]:
-    """What the numbers of a frame, or of `Scaler.yuv` of it, mean; see `orchestrator.planes.Planes`."""
+    """What the numbers of a frame, or of one that `Scaler` made of it, mean; see `orchestrator.planes.Planes`."""
     standard: Standard = "BT.709" if colorspace(frame) == Colorspace.ITU709 else "BT.601"
     return colour_of(standard, full_range=color_range(frame) == ColorRange.JPEG)

@@ -10,7 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from orchestrator.capture.picture import AvPicture
-from orchestrator.capture.scaler import Scaler, plane_rows
+from orchestrator.capture.scaler import Scaler, Whole, plane_rows
 from tests.capture.viewing import numbers, view
 from tests.servers.synthetic import draw, make_clip, number_of
 
@@ -175,3 +175,75 @@ def turned(clip: Path, degrees: int) -> Path:
     data[start : start + 36] = matrix
     clip.write_bytes(data)
     return clip
+
+
+class CountingScaler(Scaler):
+    """Knows how often it scaled a whole frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaled = 0
+
+    def whole(self, frame: av.VideoFrame, wanted: Whole) -> av.VideoFrame:
+        self.scaled += 1
+        return super().whole(frame, wanted)
+
+
+def successive(scaler: Scaler) -> AvPicture:
+    frame = av.VideoFrame.from_ndarray(quadrants(64, 48), "rgb24").reformat(format="yuv420p")
+    return AvPicture(frame, scaler)
+
+
+def test_a_picture_scaled_ahead_has_the_same_pixels() -> None:
+    scaler = CountingScaler()
+    as_asked = successive(scaler).rgb(32, 24)
+
+    picture = successive(scaler)
+    picture.scale_ahead()
+    scaled_ahead = picture.rgb(32, 24)
+
+    np.testing.assert_array_equal(scaled_ahead, as_asked)
+    assert scaler.scaled == 2
+
+
+def test_planes_scaled_ahead_are_the_same() -> None:
+    scaler = CountingScaler()
+    as_asked = successive(scaler).planes((32, 24))
+
+    picture = successive(scaler)
+    picture.scale_ahead()
+    scaled_ahead = picture.planes((32, 24))
+
+    np.testing.assert_array_equal(scaled_ahead.luma, as_asked.luma)
+    np.testing.assert_array_equal(scaled_ahead.chroma, as_asked.chroma)
+    assert scaler.scaled == 2
+
+
+def test_what_was_scaled_ahead_is_not_shared_by_those_who_ask() -> None:
+    scaler = Scaler()
+    successive(scaler).rgb(32, 24)
+    picture = successive(scaler)
+    picture.scale_ahead()
+
+    one, other = picture.rgb(32, 24), picture.rgb(32, 24)
+
+    assert not np.shares_memory(one, other)
+
+
+def test_nothing_is_scaled_ahead_while_nobody_looks() -> None:
+    """The motion gate shuts, or frames come faster than they are taken."""
+    scaler = CountingScaler()
+    successive(scaler).rgb(32, 24)
+    for _ in range(5):
+        successive(scaler).scale_ahead()
+
+    assert scaler.scaled == 2  # the one that was asked for, and the one after it
+
+
+def test_another_size_than_the_last_is_scaled_when_it_is_asked_for() -> None:
+    scaler = Scaler()
+    successive(scaler).rgb(32, 24)
+    picture = successive(scaler)
+    picture.scale_ahead()
+
+    assert picture.rgb(16, 12).shape == (12, 16, 3)
