@@ -19,11 +19,17 @@ def overlap(tracks: Floats, detections: Floats, margin: Floats) -> Floats:
     grow = margin[:, np.newaxis, :]
     low = np.maximum(first[..., :2], second[..., :2]) - grow
     high = np.minimum(first[..., 2:], second[..., 2:]) + grow
-    shared = np.prod(np.maximum(high - low, 0.0), axis=2)
-    area_first = np.prod(first[..., 2:] - first[..., :2] + 2 * grow, axis=2)
-    area_second = np.prod(second[..., 2:] - second[..., :2] + 2 * grow, axis=2)
+    shared = _area(np.maximum(high - low, 0.0))
+    area_first = _area(first[..., 2:] - first[..., :2] + 2 * grow)
+    area_second = _area(second[..., 2:] - second[..., :2] + 2 * grow)
     ratio: Floats = shared / np.maximum(area_first + area_second - shared, 1e-9)
     return ratio
+
+
+def _area(sides: Floats) -> Floats:
+    """Of width and height in the last axis; a product of two columns takes a quarter of `np.prod`."""
+    area: Floats = sides[..., 0] * sides[..., 1]
+    return area
 
 
 def assign(likeness: Floats, least: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

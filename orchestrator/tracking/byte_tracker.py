@@ -81,9 +81,11 @@ class ByteTracker:
         step_s = 0.0 if self._now_s is None else min(max(pts_s - self._now_s, 0.0), _MOST_STEP_S)
         self._now_s = pts_s
         ended = self._end_lost(pts_s)
-        self._filter.predict(step_s, np.array([life.lost for life in self._lives], np.bool_))
         detections = detections[detections.confidence >= self._low]
-        matched = self._associate(detections)
+        matched: dict[int, int] = {}
+        if self._lives:  # most frames of most cameras show nobody
+            self._filter.predict(step_s, np.array([life.lost for life in self._lives], np.bool_))
+            matched = self._associate(detections)
         self._correct(detections, matched, pts_s)
         active = self._show(detections, matched)
         self._bear(detections, matched, pts_s)
@@ -91,12 +93,14 @@ class ByteTracker:
 
     def close(self) -> tuple[int, ...]:
         """End every live track. The ids go on counting afterwards."""
-        ended = self._keep(np.zeros(len(self._lives), np.bool_))
+        ended = self._keep([False] * len(self._lives))
         self._now_s = None
         return tuple(sorted(ended))
 
     def _associate(self, detections: Detections) -> dict[int, int]:
         """Row of each matched track -> row of its detection."""
+        if not len(detections):
+            return {}
         boxes = cornered(centred(detections.xyxy))
         sure = detections.confidence >= self._high
         confirmed = np.array([life.track_id > 0 for life in self._lives], np.bool_)
@@ -106,8 +110,9 @@ class ByteTracker:
         def match(
             tracks: NDArray[np.bool_], which: NDArray[np.bool_], least: float, growth: float
         ) -> None:
-            tracks[list(matched)] = False
-            which[list(matched.values())] = False
+            if matched:
+                tracks[list(matched)] = False
+                which[list(matched.values())] = False
             rows, columns = np.flatnonzero(tracks), np.flatnonzero(which)
             if not len(rows) or not len(columns):
                 return
@@ -128,9 +133,10 @@ class ByteTracker:
         return overlap(tracks.xyxy, boxes, margin)
 
     def _correct(self, detections: Detections, matched: dict[int, int], pts_s: float) -> None:
-        rows = np.array(list(matched), np.intp)
-        columns = np.array(list(matched.values()), np.intp)
-        self._filter.correct(rows, centred(detections.xyxy[columns]))
+        if matched:
+            rows = np.array(list(matched), np.intp)
+            columns = np.array(list(matched.values()), np.intp)
+            self._filter.correct(rows, centred(detections.xyxy[columns]))
         for life in self._lives:
             life.lost = True
         for row in sorted(matched):
@@ -159,19 +165,17 @@ class ByteTracker:
 
     def _bear(self, detections: Detections, matched: dict[int, int], pts_s: float) -> None:
         """Begin a track with each sure detection that is nobody's; forget newborns that were not seen again."""
-        self._keep(np.array([life.track_id > 0 for life in self._lives], np.bool_))
+        self._keep([life.track_id > 0 for life in self._lives])
         free = detections.confidence >= self._high
         free[list(matched.values())] = False
+        if not free.any():
+            return
         born = detections[free]
         self._filter = self._filter.joined(BoxFilter.born(centred(born.xyxy)))
         self._lives += [_Life(int(class_id), pts_s, pts_s) for class_id in born.class_id]
 
     def _end_lost(self, pts_s: float) -> list[int]:
-        return self._keep(
-            np.array(
-                [pts_s - life.last_seen_s <= self._max_lost_s for life in self._lives], np.bool_
-            )
-        )
+        return self._keep([pts_s - life.last_seen_s <= self._max_lost_s for life in self._lives])
 
     def _bound(self) -> list[int]:
         surplus = len(self._lives) - self._max_tracks
@@ -184,14 +188,13 @@ class ByteTracker:
                 [life.last_seen_s for life in self._lives],
             )
         )
-        keep = np.ones(len(self._lives), np.bool_)
-        keep[order[:surplus]] = False
-        return self._keep(keep)
+        early = set(order[:surplus].tolist())
+        return self._keep([row not in early for row in range(len(self._lives))])
 
-    def _keep(self, keep: NDArray[np.bool_]) -> list[int]:
+    def _keep(self, keep: list[bool]) -> list[int]:
         """Drop the other rows; returns the ids that end with them."""
         ended = [life.track_id for life, kept in zip(self._lives, keep, strict=True) if not kept]
         if ended:
-            self._filter = self._filter[keep]
+            self._filter = self._filter[np.array(keep)]
             self._lives = [life for life, kept in zip(self._lives, keep, strict=True) if kept]
         return [track_id for track_id in ended if track_id]
