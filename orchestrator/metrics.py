@@ -87,6 +87,13 @@ class Metrics:
             ["camera_id"],
             registry=registry,
         )
+        self.decode_lag = Histogram(
+            "fess_decode_lag_seconds",
+            "How much later a frame was decoded than the stream's quickest of the last minute.",
+            ["camera_id"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
         self.decode_threads_abandoned = Counter(
             "fess_decode_threads_abandoned_total",
             "Decode threads left behind because FFmpeg did not return in time.",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from orchestrator.camera import Camera
+from orchestrator.capture.lag import Lag
 from orchestrator.capture.mailbox import Mailbox
 from orchestrator.capture.media_time import MediaTime, Sampler
 from orchestrator.capture.picture import AvPicture
@@ -74,6 +75,7 @@ class Reader:
         continuity: Continuity,
         reading: Reading,
         count_error: Callable[[], None],
+        note_lag: Callable[[float], None],
     ) -> None:
         self._camera = camera
         self._settings = settings
@@ -83,6 +85,7 @@ class Reader:
         self._scaler = continuity.scaler
         self._reading = reading
         self._count_error = count_error
+        self._note_lag = note_lag
         # A turn is kept by the clock on the wall, which a replay must not look at.
         self._sampler = Sampler(camera.fps, None if reading.lossless else continuity.turn)
         self._stopped = threading.Event()
@@ -106,12 +109,17 @@ class Reader:
     def _read(self, source: Source) -> None:
         self._time.begin(live=not source.ends, trusted=source.has_stamps)
         pace = Pace() if source.comes_in_bursts and not self._reading.lossless else None
+        # What comes in bursts, or as fast as it is taken, is never behind.
+        lag = None if source.comes_in_bursts or self._reading.lossless else Lag()
         empty = True
         for decoded in source.decode(self.progress.touch, self._count_error):
             empty = False
             if self._stopped.is_set():
                 return
-            pts_s = self._time.advance(decoded.stamp_s, time.monotonic())
+            decoded_s = time.monotonic()
+            pts_s = self._time.advance(decoded.stamp_s, decoded_s)
+            if lag is not None:
+                self._note_lag(lag.of(pts_s, decoded_s))
             if pace is not None:
                 self._wait(pace, pts_s)
                 if self._stopped.is_set():

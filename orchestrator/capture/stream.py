@@ -160,7 +160,6 @@ async def open_frames(
     started_at  the moment a replayed clip begins; `captured_at` is then a function of the clip alone
     """
     lossless = lossless or (camera.pace == "fast" and is_file(camera))
-    errors = metrics.decode_errors.labels(camera.camera_id)
     mailbox = Mailbox(asyncio.get_running_loop(), ledger, lossless=lossless)
     reader = Reader(
         camera,
@@ -169,7 +168,8 @@ async def open_frames(
         mailbox,
         continuity or Continuity(),
         Reading(lossless, started_at),
-        errors.inc,
+        metrics.decode_errors.labels(camera.camera_id).inc,
+        metrics.decode_lag.labels(camera.camera_id).observe,
     )
     frames = ThreadedFrames(camera, settings, mailbox, reader, clock)
     try:

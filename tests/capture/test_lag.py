@@ -1,0 +1,33 @@
+"""How far behind its camera a decoder is."""
+
+import pytest
+
+from orchestrator.capture.lag import WINDOW_S, Lag
+
+
+def lags(ways_s: list[float], step_s: float = 0.04) -> list[float]:
+    """Of pictures that take so long from the camera to their decoding."""
+    lag = Lag()
+    return [lag.of(n * step_s, 1000.0 + n * step_s + way_s) for n, way_s in enumerate(ways_s)]
+
+
+def test_a_decoder_that_keeps_up_has_no_lag_however_long_the_way() -> None:
+    assert lags([5.0] * 10) == pytest.approx([0.0] * 10)
+
+
+def test_pictures_that_wait_are_behind_by_as_long() -> None:
+    assert lags([0.1, 0.1, 0.3, 0.6, 0.1]) == pytest.approx([0.0, 0.0, 0.2, 0.5, 0.0])
+
+
+def test_a_lag_that_grows_for_seconds_is_seen_whole() -> None:
+    pictures = round(WINDOW_S / 2 / 0.04)
+    growing = [n * 0.01 for n in range(pictures)]
+    assert lags(growing)[-1] == pytest.approx(growing[-1])
+
+
+def test_a_way_that_became_longer_for_good_is_the_usual_one_after_a_minute() -> None:
+    """A camera's clock wanders, a network is changed: only what a decoder can catch up with is a lag."""
+    pictures = round(2 * WINDOW_S / 0.04) + 2
+    found = lags([0.1] * 5 + [0.4] * pictures)
+    assert found[10] == pytest.approx(0.3)
+    assert found[-1] == pytest.approx(0.0)
