@@ -20,8 +20,10 @@ SPENT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Latencies in ms from the decoded frame to the consumer; CPU in cores. `lacking`: why nothing was measured.
+    """In ms: from the decoded frame to the consumer, and (lag) until it was decoded. CPU in cores.
 
+
+    lacking why nothing was measured
     cores   by part; `event_loop` is part of the orchestrator's
     persons, face_searches, embeddings  over all inspected frames
     """
@@ -29,6 +31,7 @@ class Trial:
     cameras: int
     p50_ms: float = float("nan")
     p99_ms: float = float("nan")
+    lag_p99_ms: float = float("nan")
     events: int = 0
     inspected: int = 0
     slowest_fps: float = 0.0
@@ -98,6 +101,7 @@ def trial_of(watch: Watch) -> Trial:
         cameras=len(inspected),
         p50_ms=percentile(ages_ms, 0.50),
         p99_ms=percentile(ages_ms, 0.99),
+        lag_p99_ms=percentile(watch.lags_ms(), 0.99),
         events=len(ages_ms),
         inspected=sum(inspected.values()),
         slowest_fps=min(inspected.values()) / seconds,

@@ -1,6 +1,7 @@
 """A consumer of the bus as any other program is one, which notes when each event reached it."""
 
 import time
+from collections import defaultdict
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -42,6 +43,15 @@ class Witness:
                 else:
                     self.passed += 1
                 await delivery.ack()
+
+    def lags_s(self, stream_fps: float) -> list[float]:
+        """Of motion events: by how much later than the quickest of its camera each frame was decoded."""
+        ways: dict[str, list[float]] = defaultdict(list)
+        for seen in self.sightings:
+            if isinstance(seen.event, MotionDetectionEvent):
+                due_s = seen.event.frame_number / stream_fps
+                ways[seen.event.camera_id].append(seen.event.timestamp.timestamp() - due_s)
+        return [way - min(of_one) for of_one in ways.values() for way in of_one]
 
     def ages_s(self, *, motion: bool) -> list[float]:
         """Of motion events, or of all the others that report a frame."""
