@@ -225,7 +225,10 @@ def _outcome(watches: list[Watch], floors: list[float]) -> Outcome:
     return Outcome(
         f"{count} cameras, 1080p25 H.264 over RTSP, {FPS:g} inspected frames/s each",
         figures,
-        _notes(last),
+        (
+            *_notes(last),
+            f"Latencies and counts: of {len(watches)} runs; the tables and notes: of the last.",
+        ),
         (_roles(last), _threads(last, count), _stages(last)),
     )
 
@@ -326,6 +329,5 @@ def _notes(watch: Watch) -> tuple[str, ...]:
         "Later than the quickest: frames that waited in the network's buffers before they were decoded, by their "
         "stream's own pace, against its quickest of the run; the cameras' RTSP server shares the cores, and its own "
         "delay is part of it.",
-        f"Of {RUNS} runs: latencies and counts of all, the tables and this of the last.",
         f"Cameras lost while measuring: {losses:.0f}. Memory bar: 600 MB are 572 MiB.",
     )

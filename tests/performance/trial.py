@@ -22,7 +22,6 @@ SPENT = 0.1
 class Trial:
     """In ms: from the decoded frame to the consumer, and (lag) until it was decoded. CPU in cores.
 
-
     lacking why nothing was measured
     cores   by part; `event_loop` is part of the orchestrator's
     persons, face_searches, embeddings  over all inspected frames
