@@ -1,6 +1,7 @@
 """`fess replay`: a clip through the same path as a camera, on its own time."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,21 +65,36 @@ def replay(
 
 @contextmanager
 def _whole_file(path: Path | None) -> Iterator[BinaryIO]:
-    """A file that appears under its name once it is whole; standard output where there is no path."""
+    """A file that appears under its name once it is whole; standard output where there is no path.
+
+    Raises SettingsError where it takes no more. Whoever reads standard output may have read enough.
+    """
     if path is None:
-        yield sys.stdout.buffer
+        with _standard_output() as file:
+            yield file
         return
     part = path.with_name(f".{path.name}.part")
     try:
-        file = part.open("wb")
-    except OSError as error:
-        raise SettingsError(f"--events {path} cannot be written: {error.strerror}") from error
-    try:
-        with file:
+        with part.open("wb") as file:
             yield file
         part.replace(path)
+    except OSError as error:
+        raise SettingsError(f"--events {path} cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # What is still buffered would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit from error
+        raise SettingsError(f"the events cannot be printed: {error.strerror}") from error
 
 
 async def _replay(

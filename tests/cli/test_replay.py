@@ -1,7 +1,11 @@
 """`fess replay`: a clip's events, every sampled frame of it, the same bytes each time."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import IO
 
 import av
 import pytest
@@ -69,3 +73,39 @@ def test_without_a_file_the_events_are_printed_and_nothing_else_is(
     said = fess("replay", "clip.mp4", "--camera-id", "gate")
     assert said.code == 0, said
     assert [json.loads(line)["camera_id"] for line in said.out.splitlines()] == ["gate"] * 2
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(fess: Fess, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", pictures=10, first=1)
+    (tmp_path / ".out.jsonl.part").symlink_to("/dev/full")
+    said = fess("replay", "clip.mp4", "--events", "out.jsonl")
+    assert said.code == 1
+    assert said.err.splitlines()[-1] == (
+        "error: --events out.jsonl cannot be written: No space left on device"
+    )
+    assert not [path for path in tmp_path.iterdir() if "out.jsonl" in path.name]
+
+
+@pytest.mark.usefixtures("reader")
+def test_printed_events_that_nobody_can_take_are_told_unless_whoever_reads_has_read_enough(
+    tmp_path: Path,
+) -> None:
+    make_clip(tmp_path / "clip.mp4", pictures=50, first=1)
+
+    def printed_to(pipe: IO[bytes] | int) -> tuple[int, str]:
+        command = [sys.executable, "-m", "orchestrator.cli.main", "replay", "clip.mp4"]
+        place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=place, stdout=pipe, stderr=subprocess.PIPE, check=False
+        )
+        return done.returncode, done.stderr.decode().splitlines()[-1]
+
+    with Path("/dev/full").open("wb") as full:
+        told = "error: the events cannot be printed: No space left on device"
+        assert printed_to(full) == (1, told)
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "wb") as pipe:
+        code, last = printed_to(pipe)
+    assert (code, "Error" in last) == (0, False)
