@@ -87,6 +87,7 @@ class CameraWatch:
                 ),
                 pipeline.inspect,
                 on_state=pipeline.changed,
+                on_reason=partial(self._board.set_state, camera.camera_id, CameraState.OFFLINE),
                 backoff=Backoff(capture.backoff_base, capture.backoff_cap),
                 opening=self._opening,
                 metrics=self._metrics,

@@ -137,3 +137,26 @@ async def test_a_clip_that_cannot_be_followed_is_tried_again_until_it_can(
     async with asyncio.timeout(60):
         await post.watch.follow(late)
     assert post.statuses == ["offline", "online", "ended"]
+
+
+async def test_a_camera_that_stays_lost_shows_why_it_is_lost_now(
+    post: Post, camera: Camera, tmp_path: Path
+) -> None:
+    def shown() -> str:
+        (status,) = post.process.board.cameras()
+        return status.detail
+
+    async def until_shown(words: str) -> None:
+        async with asyncio.timeout(30):
+            while words not in shown():
+                await asyncio.sleep(0.05)
+
+    (tmp_path / "clip.mp4").unlink()
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(post.watch.follow(camera))
+        await asyncio.sleep(0)
+        await until_shown("does not exist")
+        (tmp_path / "clip.mp4").mkdir()
+        await until_shown("is a folder")
+        following.cancel()
+    assert post.statuses == ["offline"]

@@ -32,6 +32,7 @@ async def supervise(
     backoff: Backoff,
     opening: asyncio.Semaphore,
     metrics: Metrics,
+    on_reason: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -40,6 +41,7 @@ async def supervise(
     open_frames  gives the camera's stream; called anew after each loss
     on_state     told once when the first frame after a loss is there, and once when the camera is lost
     opening      shared by all cameras; held while one is opened, until its first frame or its failure
+    on_reason    told at each failure why: a camera that stays lost may be lost for another reason by now
     """
     presence = _Presence(camera, on_state, metrics, clock)
     attempt, seen_s, trouble = 0, clock(), _Trouble(clock)
@@ -57,6 +59,7 @@ async def supervise(
                 metrics.camera_losses.labels(camera.camera_id, type(error).__name__).inc()
                 trouble.tell(error, delay_s)
                 await presence.set(CameraState.OFFLINE, error.reason)
+                on_reason(error.reason)
                 _let_go(error)
             await sleep(delay_s)
     finally:

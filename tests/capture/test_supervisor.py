@@ -60,6 +60,7 @@ class Run:
     scripts: list[Script]
     seen: list[int] = field(default_factory=list)
     states: list[tuple[CameraState, str]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
     now_s: float = 0.0
@@ -87,6 +88,7 @@ class Run:
             self.open,
             self.handle,
             on_state=self.on_state,
+            on_reason=self.reasons.append,
             backoff=backoff or Backoff(),
             opening=asyncio.Semaphore(8),
             metrics=self.metrics,
@@ -113,6 +115,12 @@ async def test_each_change_of_state_is_told_exactly_once() -> None:
         CameraState.ENDED,
     ]
     assert run.states[1][1] == "sent nothing"
+
+
+async def test_why_it_stays_lost_is_told_anew_at_each_failure() -> None:
+    run = await Run([[1, LOST], [UNREACHABLE], [1]]).play()
+    assert run.reasons == ["sent nothing", "refused the connection"]
+    assert run.told().count(CameraState.OFFLINE) == 1
 
 
 async def test_a_camera_that_never_answered_is_told_to_be_offline_once() -> None:
