@@ -13,6 +13,7 @@ from orchestrator.camera import Camera, CameraState
 from orchestrator.inference.models import load_models
 from orchestrator.replay import EventLines
 from orchestrator.watch import CameraWatch
+from tests.eventbus.until import until
 from tests.faults.watching import triton_settings
 from tests.servers.impostor import impostor
 from tests.servers.synthetic import make_clip
@@ -142,19 +143,12 @@ async def test_a_clip_that_cannot_be_followed_is_tried_again_until_it_can(
 async def test_a_camera_that_stays_lost_shows_why_it_is_lost_now(
     post: Post, camera: Camera, tmp_path: Path
 ) -> None:
-    def shown() -> str:
-        (status,) = post.process.board.cameras()
-        return status.detail
-
     async def until_shown(words: str) -> None:
-        async with asyncio.timeout(30):
-            while words not in shown():
-                await asyncio.sleep(0.05)
+        await until(lambda: any(words in shown.detail for shown in post.process.board.cameras()))
 
     (tmp_path / "clip.mp4").unlink()
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(post.watch.follow(camera))
-        await asyncio.sleep(0)
         await until_shown("does not exist")
         (tmp_path / "clip.mp4").mkdir()
         await until_shown("is a folder")
