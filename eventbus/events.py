@@ -163,7 +163,7 @@ class SystemStatusEvent(EventCommon):
     """A part of the system changed its state, such as a camera that was lost or is back."""
 
     event_type: Literal["system.status"] = "system.status"
-    component: str = Field(description="camera, triton, redis, kafka or orchestrator.")
+    component: str = Field(description="What changed: `camera`, so far.")
     status: str = Field(description="online, offline, degraded or ended.")
     detail: str = Field(default="", description="Why, without credentials.")
 
