@@ -1,6 +1,7 @@
 """An event in a few words, for the page and the terminal."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import assert_never
 
 from eventbus.events import (
@@ -30,6 +31,12 @@ def sentence(event: Event) -> str:
             return f"{event.component.capitalize()} {event.status}{detail}"
         case _:
             assert_never(event)
+
+
+def told_once(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Without those that raised an alert among them: the alert says the same."""
+    raised = {cause for e in events if isinstance(e, AlertEvent) for cause in e.associated_events}
+    return tuple(event for event in events if event.event_id not in raised)
 
 
 def _counted(name: str, count: int) -> str:

@@ -19,7 +19,7 @@ from orchestrator.camera import CameraState
 from orchestrator.errors import FessError, SettingsError
 from orchestrator.health import Health, HealthDocument
 from orchestrator.ledger import Skip
-from orchestrator.sentence import sentence
+from orchestrator.sentence import sentence, told_once
 from orchestrator.telemetry import printable, scrub
 
 EVENTS_SHOWN = 8
@@ -74,7 +74,7 @@ def table(
         parts.append(_health_line(health))
     parts.append(_Cameras(statuses))
     if events:
-        parts.append(_event_table(events[:EVENTS_SHOWN]))
+        parts.append(_event_table(told_once(events)[:EVENTS_SHOWN]))
     return Group(*parts)
 
 
@@ -85,7 +85,7 @@ async def live_table(
     with Live(console=console, auto_refresh=False) as live:
         while True:
             report = await health.report() if health is not None else None
-            shown = table(board.cameras(), board.events(EVENTS_SHOWN, motion=False), report)
+            shown = table(board.cameras(), board.events(motion=False), report)
             live.update(shown, refresh=True)
             await asyncio.sleep(interval_s)
 
@@ -160,6 +160,10 @@ def _state(status: CameraStatus) -> Text:
     return Text(status.state.value, STATE_STYLES[status.state])
 
 
+def _rate(status: CameraStatus) -> str:
+    return f"{status.fps:.1f}" if status.state is CameraState.ONLINE else "-"
+
+
 def _latencies(status: CameraStatus) -> str:
     if status.latency_p50_s is None or status.latency_p95_s is None:
         return "-"
@@ -187,7 +191,7 @@ def _people(status: CameraStatus) -> Text:
 
 STATE_COLUMNS = (
     _Column("State", _state, "left"),
-    _Column("fps", lambda status: f"{status.fps:.1f}"),
+    _Column("fps", _rate),
     _Column("p50 / p95", _latencies),
 )
 FRAME_COLUMNS = (

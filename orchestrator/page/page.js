@@ -64,11 +64,17 @@ function showCameras(cameras) {
   }
   for (const camera of cameras) showCamera(camera, live);
   find("#cameras").classList.toggle("few", cameras.length <= 4);
-  const online = cameras.filter((camera) => camera.state === "online").length;
+  find("#summary").textContent = summary(cameras);
+}
+
+function summary(cameras) {
+  if (!cameras.length) return "no camera yet";
+  const inState = (state) => cameras.filter((camera) => camera.state === state).length;
+  const ended = inState("ended"); // nobody misses a file that has ended; /health counts likewise
   const people = cameras.reduce((sum, camera) => sum + camera.persons, 0);
-  find("#summary").textContent = cameras.length
-    ? `${online} of ${counted(cameras.length, "camera", "cameras")} online, ${counted(people, "person", "people")} in view`
-    : "no camera yet";
+  const parts = [`${inState("online")} of ${counted(cameras.length - ended, "camera", "cameras")} online`];
+  if (ended) parts.push(`${ended} ended`);
+  return [...parts, `${counted(people, "person", "people")} in view`].join(", ");
 }
 
 function showCamera(camera, live) {
@@ -80,7 +86,7 @@ function showCamera(camera, live) {
   set(".veil strong", `${camera.state === "connecting" ? "Connecting" : capital(camera.state)} for ${since(camera.since)}`);
   set(".veil span", camera.detail);
   set(".people", camera.persons);
-  find(".fps", card).replaceChildren(camera.fps.toFixed(1), small(`of ${camera.decoded_fps.toFixed(0)} fps`));
+  find(".fps", card).replaceChildren(...rate(camera));
   find(".p50", card).replaceChildren(...milliseconds(camera.latency_p50_s));
   find(".p95", card).replaceChildren(...milliseconds(camera.latency_p95_s));
   find(".names", card).replaceChildren(...camera.names.map((name) => element("span", name)));
@@ -187,7 +193,10 @@ document.addEventListener("visibilitychange", () => document.hidden && cards.for
 
 // Events and health
 
-function showEvents(events) {
+function showEvents(reported) {
+  // An alert says what the event that raised it says.
+  const told = new Set(reported.flatMap(({ event }) => event.associated_events ?? []));
+  const events = reported.filter(({ event }) => !told.has(event.event_id));
   const names = new Set(events.map(({ event }) => event.event_id));
   if (names.size === eventsShown.size && [...names].every((name) => eventsShown.has(name))) return;
   find("#quiet").hidden = events.length > 0;
@@ -213,7 +222,7 @@ function tone(event) {
     return event.is_authorized ? "known" : "unauthorised";
   }
   if (event.event_type === "alert.triggered") return event.alert_level.toLowerCase();
-  if (event.event_type === "system.status") return event.status === "online" ? "up" : "warning";
+  if (event.event_type === "system.status") return event.status === "offline" ? "warning" : "up";
   return "seen";
 }
 
@@ -244,6 +253,8 @@ const address = (cameraId) => `/cameras/${encodeURIComponent(cameraId)}`;
 const latency = (part) => (part.latency_ms === undefined ? "ok" : `${part.latency_ms.toFixed(1)} ms`);
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+const rate = ({ state, fps, decoded_fps }) =>
+  state === "online" ? [fps.toFixed(1), small(`of ${decoded_fps.toFixed(0)} fps`)] : ["–"];
 const milliseconds = (seconds) => (seconds === null ? ["–"] : [(1000 * seconds).toFixed(0), small("ms")]);
 
 function small(text) {

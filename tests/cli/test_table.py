@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from alerting.rules import AlertConfig, AlertRules
 from orchestrator.board import Board
 from orchestrator.camera import CameraState
 from orchestrator.cli.table import live_table, table
@@ -61,6 +62,18 @@ async def test_health_stands_above_it_with_measured_latencies(tmp_path: Path) ->
     assert "degraded" in first_line
     assert "triton 2.0 ms" in first_line
     assert "kafka" not in first_line
+
+
+def test_a_lost_camera_is_listed_once_and_has_no_rate() -> None:
+    lost = status("offline", "no answer")
+    (alert,) = AlertRules(AlertConfig()).consider(lost)
+    board = filled()
+    for event in (lost, alert):
+        board.record_event(event)
+    text = printed(table([board.cameras()[1]], board.events()))
+    assert text.count("no answer") == 2  # in the row of the camera, and in the list
+    assert "Camera door is lost: no answer" in text
+    assert "0.0" not in text
 
 
 def test_without_a_camera_it_says_so() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alerting.rules import AlertConfig, AlertRules
 from orchestrator.camera import CameraState
 from orchestrator.ledger import CameraLedger, Skip
 from tests.http.browser import Page, chromium
@@ -135,6 +136,27 @@ async def test_a_camera_that_goes_is_said_to_be_offline_and_one_removed_disappea
         words = str(await page.evaluate("document.querySelector('.card.offline .veil').innerText"))
         assert words.startswith("Offline for")
         assert words.endswith("no packet for 5 s")
+
+
+async def test_what_is_lost_is_listed_once_and_what_does_not_move_has_no_rate(
+    site: Site, tmp_path: Path
+) -> None:
+    lost = status("offline", "no answer")
+    (alert,) = AlertRules(AlertConfig()).consider(lost)
+    for event in (lost, alert):
+        site.board.record_event(event)
+    async with filmed(site, 3), chromium(tmp_path / "profile") as page:
+        site.board.set_state("cam0", CameraState.OFFLINE, "gone away")
+        site.board.set_state("cam1", CameraState.ENDED, "the file has ended")
+        await page.open(site.origin)
+        await page.until(
+            "parseFloat(document.querySelector('.card:last-child .fps').innerText) > 0"
+        )
+        rates = "[...document.querySelectorAll('.fps')].map((rate) => rate.innerText)"
+        assert await page.evaluate(f"{rates}.slice(0, 2)") == ["\N{EN DASH}"] * 2
+        text = str(await page.evaluate("document.body.innerText"))
+        assert text.count("no answer") == 1
+        assert "1 of 2 cameras online, 1 ended" in text
 
 
 async def test_the_close_up_shows_a_picture_that_moves_and_leaves_the_others(
