@@ -37,8 +37,8 @@ _AUTHORIZATION = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 _PLAIN_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-# Chatty at INFO about things that our own lines already say.
-_QUIET = ("aiohttp", "aiokafka", "asyncio", "PIL", "redis", "urllib3")
+# Chatty at INFO about things that our own lines already say. aiokafka is quietened where it is used, and more.
+_QUIET = ("aiohttp", "asyncio", "PIL", "redis", "urllib3")
 
 
 def scrub(text: str) -> str:

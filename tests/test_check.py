@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from aiohttp import web
@@ -193,6 +194,7 @@ async def test_servers_that_are_away_are_told_in_time_and_without_their_password
     )
     findings = [*await redis(away), *await triton(away), *await bus(away)]
     assert verdicts(findings) == dict.fromkeys(("redis", "triton", "kafka"), Verdict.FAILED)
+    assert all(finding.mend for finding in findings)
     assert PASSWORD not in repr(findings)
 
 
@@ -233,6 +235,18 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         Settings(state_dir=blocked / "state", events=EventsSettings(outbox=tmp_path / "outbox"))
     )
     assert [finding.verdict for finding in found] == [Verdict.FAILED, Verdict.OK]
+
+
+def test_a_disk_that_is_full_is_told_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(**_: object) -> BinaryIO:
+        return Path("/dev/full").open("wb", buffering=0)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    (state, _) = machine.disk(Settings(state_dir=tmp_path))
+    assert (state.what, state.mend) == (
+        f"{tmp_path}: no space left on device",
+        "free the disk, or name another folder",
+    )
 
 
 def test_a_variable_that_looks_misspelt_is_told_and_strangers_are_not() -> None:

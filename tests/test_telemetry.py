@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 
+from eventbus.kafka_config import KafkaConfig
 from orchestrator.board import Board
 from orchestrator.ledger import CameraLedger, Skip
 from orchestrator.metrics import Metrics
@@ -156,6 +157,14 @@ def test_configuring_again_leaves_one_handler() -> None:
     for _ in range(3):
         configure_logging("production", "INFO", stream=io.StringIO())
     assert len(logging.getLogger().handlers) == 1
+
+
+def test_a_broker_that_is_away_is_told_by_us_and_not_by_its_client_as_well() -> None:
+    client = logging.getLogger("aiokafka")
+    client.setLevel(logging.NOTSET)
+    configure_logging("production", "INFO", stream=io.StringIO())
+    KafkaConfig("localhost:9092").connection()
+    assert client.getEffectiveLevel() == logging.CRITICAL
 
 
 def test_the_ledgers_are_exported_as_they_are_at_the_scrape() -> None:

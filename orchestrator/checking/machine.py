@@ -1,5 +1,6 @@
 """The machine: room and rights on the disk, the port of the page, who may see it, variables that look misspelt."""
 
+import errno
 import os
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from orchestrator.health import system_health
 from orchestrator.settings import HttpSettings, Settings
 
 GIGABYTE = 1e9
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def environment(environ: Mapping[str, str]) -> list[Finding]:
@@ -49,9 +51,8 @@ def _folder(part: str, folder: Path, settings: Settings) -> Finding:
             probe.write(b"\0" * 4096)
     except OSError as error:
         reason = (error.strerror or "it cannot be written").lower()
-        return Finding.failed(
-            part, f"{folder}: {reason}", "make it writable, or name another folder"
-        )
+        mend = "free the disk" if error.errno in FULL else "make it writable"
+        return Finding.failed(part, f"{folder}: {reason}", f"{mend}, or name another folder")
     system = system_health(folder)
     if system.disk_free_gb < 1.0:
         what = f"{folder}: {system.disk_free_gb:.2f} GB are free"

@@ -112,8 +112,9 @@ async def _kafka(settings: Settings) -> Finding:
             "check KAFKA_BOOTSTRAP_SERVERS and that the broker advertises an address you can reach"
         )
         return _silent("kafka", f"Kafka at {servers}", mend, ANSWER_S)
-    except BusError as error:
-        return Finding.of_error("kafka", error)
+    except BusError as error:  # it tells of each broker; which setting it is, they do not know
+        mend = "check KAFKA_BOOTSTRAP_SERVERS, the KAFKA_SECURITY, SASL and SSL settings, and that the broker runs"
+        return Finding.failed("kafka", str(error), mend)
     finally:
         await client.close()
     return Finding.ok("kafka", f"{servers}, answers in {latency_s * 1000:.1f} ms")

@@ -42,7 +42,7 @@ class Claim:
             fd = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ServerError(
-                f"{self._lock} cannot be written: {error.strerror}. Choose another folder with STATE_DIR."
+                f"{self._lock} cannot be written: {error.strerror}; choose another folder with STATE_DIR"
             ) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

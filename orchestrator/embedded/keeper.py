@@ -112,7 +112,7 @@ class Keeper:
                     await self._start(lock_fd)
                 except OSError as error:
                     raise ServerError(
-                        f"{self._kind.name} cannot be started: {error}. Free the disk, or choose another "
+                        f"{self._kind.name} cannot be started: {error}; free the disk, or choose another "
                         "folder with STATE_DIR"
                     ) from error
                 finally:

@@ -65,7 +65,10 @@ class TritonFiles:
             shutil.copy2(self.stub, folder / "python")
             shutil.copy2(BACKEND_MODEL, folder / "onnxruntime")
         except OSError as error:
-            raise ServerError(f"{folder} cannot be written: {error}") from error
+            reason = error.strerror or "not every file could be copied"  # shutil names each file
+            raise ServerError(
+                f"{folder} cannot be written: {reason}; make room there, or choose another folder with STATE_DIR"
+            ) from error
 
     def environment(self) -> dict[str, str]:
         """Variables under which the server finds its libraries and the stubs find our site-packages."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from eventbus.redis_connection import CancellableConnection
 from orchestrator.errors import CacheError
@@ -44,10 +44,14 @@ def failing_as_cache_error(what: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        raise CacheError(
-            f"Redis could not {what}: {str(error).rstrip('.') or type(error).__name__}; check REDIS_HOST, REDIS_PORT "
-            "and that the server runs"
-        ) from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise CacheError(f"Redis could not {what}: {reason}; {_mend(error)}") from error
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, AuthenticationError) or "NOAUTH" in str(error):
+        return "check REDIS_PASSWORD"
+    return "check REDIS_HOST, REDIS_PORT and that the server runs"
 
 
 async def ping(redis: Redis) -> float:

@@ -28,7 +28,7 @@ async def test_a_redis_that_answers_is_fine_and_nobody_enrolled_is_told(
 
 async def test_a_wrong_password_is_told_and_not_shown(redis_server: EmbeddedRedis) -> None:
     (finding,) = await servers.redis(named(redis_server, "hunter2-is-secret"))
-    assert finding.verdict is Verdict.FAILED
+    assert (finding.verdict, finding.mend) == (Verdict.FAILED, "check REDIS_PASSWORD")
     assert "hunter2" not in repr(finding)
 
 

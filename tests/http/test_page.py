@@ -154,6 +154,7 @@ async def test_what_is_lost_is_listed_once_and_what_does_not_move_has_no_rate(
         )
         rates = "[...document.querySelectorAll('.fps')].map((rate) => rate.innerText)"
         assert await page.evaluate(f"{rates}.slice(0, 2)") == ["\N{EN DASH}"] * 2
+        await page.until("document.querySelectorAll('#events li').length > 0")
         text = str(await page.evaluate("document.body.innerText"))
         assert text.count("no answer") == 1
         assert "1 of 2 cameras online, 1 ended" in text
