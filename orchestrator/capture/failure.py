@@ -74,9 +74,13 @@ def unreachable(camera: Camera, error: av.error.FFmpegError) -> CameraUnreachabl
         return CameraUnreachable(
             camera.camera_id, f"{camera.address} was not found; check its host name and the network"
         )
+    mend = (
+        "check the address and the network"
+        if "://" in camera.address
+        else "open it in a player to see what it is"
+    )
     return CameraUnreachable(
-        camera.camera_id,
-        f"{camera.address} cannot be opened ({error.strerror}); check the address and the network",
+        camera.camera_id, f"{camera.address} cannot be opened ({error.strerror}); {mend}"
     )
 
 

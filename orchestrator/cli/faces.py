@@ -189,9 +189,9 @@ async def _enrol(
         console.print("  Not enrolled.")
         return False
     person = await services.store.change(name, _become(name, agreed.accepted, model, wish))
-    console.print(
-        f"  Enrolled: {len(person.faces)} faces, {_verdict(person)}, id {person.face_id}."
-    )
+    count = len(person.faces)
+    faces = f"{count} face{'s' * (count != 1)}"
+    console.print(f"  Enrolled: {faces}, {_verdict(person)}, id {person.face_id}.")
     return True
 
 

@@ -65,7 +65,9 @@ def main() -> None:
 def _tell(errors: list[Exception]) -> None:
     console = Console(stderr=True)
     for error in errors:
-        console.print(f"error: {scrub(str(error))}", style="red", markup=False, highlight=False)
+        # Soft-wrapped: an address or a path that is told can be copied.
+        words = f"error: {scrub(str(error))}"
+        console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:

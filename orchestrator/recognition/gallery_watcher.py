@@ -17,6 +17,7 @@ from orchestrator.recognition.gallery_store import CHANGED, GalleryStore
 
 log = logging.getLogger(__name__)
 
+NOT_LOADED = "the gallery has not been loaded yet"
 POLL_S = 0.5
 RESUBSCRIBE_S = 1.0
 
@@ -47,7 +48,7 @@ class GalleryWatcher:
         self._counted: set[str] = set()  # ids of damaged records that the metric has
         self._announced = asyncio.Event()
         self._shortfall: str | None = None
-        self.problem: str | None = "the gallery has not been loaded yet"
+        self.problem: str | None = NOT_LOADED
 
     @property
     def current(self) -> Gallery:
@@ -152,7 +153,8 @@ class GalleryWatcher:
     def _recovered(self) -> None:
         """Redis answers: what remains is what is wrong with its content."""
         if self._shortfall is None and self.problem is not None:
-            log.info("the gallery is up to date again")
+            if self.problem != NOT_LOADED:
+                log.info("the gallery is up to date again")
             self.problem = None
         elif self._shortfall is not None:
             self._report(self._shortfall)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import re
 import threading
 import time
@@ -223,6 +224,14 @@ async def test_a_files_name_cannot_smuggle_in_a_protocol(tmp_path: Path, trick: 
     clip = make_clip(tmp_path / "clip.ts", pictures=5)
     with pytest.raises(CameraUnreachable):
         await view(trick.format(clip=clip)).collect()
+
+
+async def test_a_file_of_another_kind_is_told_in_words_that_fit_a_file(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(random.Random(1).randbytes(20_000))
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nclip.ts\n#EXT-X-ENDLIST\n")
+    for name in ("clip.mp4", "list.m3u8"):
+        with pytest.raises(CameraUnreachable, match="in a player to see what it is"):
+            await view(tmp_path / name).collect()
 
 
 async def test_a_playlist_on_disk_cannot_name_other_files(tmp_path: Path) -> None:
