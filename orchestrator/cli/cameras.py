@@ -28,7 +28,8 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="Name of the camera, such as lobby.")]
 File = Annotated[
-    Path | None, typer.Option("--file", "-f", help="The cameras' file. Default: CAMERAS_FILE.")
+    Path | None,
+    typer.Option("--file", "-f", "--cameras", help="The cameras' file. Default: CAMERAS_FILE."),
 ]
 Fps = Annotated[
     float | None, typer.Option(help="Frames inspected a second, at most.", show_default="5")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from export import environment, versions
 from export.checkpoint import obtain
@@ -133,12 +133,14 @@ def list_models() -> None:
     """List every model of the manifest, what lies in the repository, and what the running Triton serves of it."""
     settings = load_settings()
     places = model_places(settings)
-    table = Table("model", "folder", "licence", "size", "SHA-256", "fetched", "prepared")
+    # A name is there to be typed: where there is little room, the other columns give way.
+    name = Column("model", no_wrap=True)
+    table = Table(name, "folder", "licence", "size", "SHA-256", "fetched", "prepared")
     for model in load().models:
         there = as_served(model, places.repository)
         prepared = model.sha256 is not None and up_to_date(there, places.repository) is not None
         table.add_row(
-            f"{model.name}{' (default)' if model.default else ''}",
+            model.name + "\n(default)" * model.default,
             model.slot,
             model.licence,
             _size(model),

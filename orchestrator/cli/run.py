@@ -1,7 +1,9 @@
 """`fess run`: watch the cameras until told to stop."""
 
 import asyncio
+import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,8 @@ from orchestrator.settings import Settings, load
 from orchestrator.telemetry import configure_logging
 from orchestrator.workers.gateway import Gateway
 from orchestrator.workers.supervisor import WorkerSupervisor
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -63,11 +67,18 @@ async def _run(settings: Settings, workers: int, console: Console, *, shows_tabl
     stop = stop_on_signals()
     load_cameras(settings.cameras_file)  # a mistake there is told before anything is fetched
     await ensure_models(settings, console)
-    async with open_servers(settings, on_progress=console.print) as servers:
+    async with open_servers(settings, on_progress=_tell(settings, console)) as servers:
         if workers:
             await _supervise(servers, workers, stop)
         else:
             await _watch(servers, stop, console, shows_table=shows_table)
+
+
+def _tell(settings: Settings, console: Console) -> Callable[[str], None]:
+    """How people hear that it starts; in production a program reads every line."""
+    if settings.environment == "production":
+        return log.info
+    return lambda words: console.print(words, highlight=False, soft_wrap=True)
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -100,7 +111,7 @@ async def _watch(
         ]
 
         def listening(server: HttpServer) -> None:
-            console.print(f"page: {server.url}", highlight=False)
+            _tell(servers.settings, console)(f"page: {server.url}")
             if shows_table:
                 beside.append(tasks.create_task(live_table(process.board, console)))
 

@@ -1,6 +1,7 @@
 """`fess run` as an operator meets it: a page, health, metrics, events on the bus, and an orderly end."""
 
 import asyncio
+import json
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -105,6 +106,14 @@ def test_servers_that_are_away_at_the_start_are_waited_for_with_a_message(
         assert fess.get("/health/live")[0] == 200
         assert fess.process.poll() is None
         assert fess.stop() == 0, fess.log
+
+
+def test_in_production_every_line_that_it_says_is_json(settings: Settings, tmp_path: Path) -> None:
+    with running(tmp_path, settings, {}, ENVIRONMENT="production") as fess:
+        assert eventually(lambda: fess.get("/health/live")[0] == 200), fess.log
+        assert fess.stop() == 0, fess.log
+    said = [json.loads(line)["message"] for line in fess.log.splitlines()]
+    assert any(words.startswith("page: http://") for words in said)
 
 
 def test_a_password_in_an_address_is_shown_nowhere(settings: Settings, tmp_path: Path) -> None:
