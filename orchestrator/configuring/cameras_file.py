@@ -20,6 +20,9 @@ from orchestrator.errors import SettingsError
 SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
 FIELDS = tuple(name for name in Camera.model_fields if name != "camera_id")
 NAME_RULE = "begin with a letter or digit; then letters, digits, '_', '.' and '-', 64 at most"
+IN_A_PASSWORD = (
+    "in a password write @ as %40, / as %2F, : as %3A, # as %23, ? as %3F, a space as %20"
+)
 HEADER = """\
 # The cameras. `fess cameras` edits this file, and a running `fess run` takes changes up by itself.
 # Addresses may hold passwords: keep it readable by its owner only.
@@ -105,12 +108,14 @@ def wrong_address(url: SecretStr) -> tuple[str, str] | None:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        return "the address is not a URL", "check its port and brackets"
+        return "the address is not a URL", f"check its port and brackets; {IN_A_PASSWORD}"
     if not parts.scheme:
         return None
     if parts.scheme not in SCHEMES:
         offer = f"use {', '.join(SCHEMES)}, a file or /dev/videoN"
         return f"{shown(parts.scheme)} is not an address a camera can have", offer
+    if "@" in parts.fragment or " " in parts.netloc:
+        return "the address is not a URL", IN_A_PASSWORD
     if parts.scheme != "file" and not parts.hostname:
         return "the address names no host", "write it as rtsp://host/path"
     return None
