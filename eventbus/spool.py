@@ -87,8 +87,12 @@ class Spool:
                 fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
+                except OSError as error:
                     os.close(fd)
+                    if isinstance(error, BlockingIOError):
+                        error.strerror = (
+                            f"{self._directory} is another process's; give each a folder of its own"
+                        )
                     raise
                 self._lock_fd = fd
             for kind, lane in self._lanes.items():

@@ -125,7 +125,8 @@ class Show:
                 self._console.print(f"[bold]Watch: {server.url}[/bold]", highlight=False)
                 beside.append(tasks.create_task(self._pace()))
                 if self._shows_table:
-                    beside.append(tasks.create_task(live_table(self._process.board, self._console)))
+                    table = live_table(self._process.board, self._console, self._stop)
+                    beside.append(tasks.create_task(table))
 
             await run(
                 self._process, _once(cameras(clips, rtsp)), stop=self._stop, on_listening=listening

@@ -113,7 +113,7 @@ async def _watch(
         def listening(server: HttpServer) -> None:
             _tell(servers.settings, console)(f"page: {server.url}")
             if shows_table:
-                beside.append(tasks.create_task(live_table(process.board, console)))
+                beside.append(tasks.create_task(live_table(process.board, console, stop)))
 
         await run_process(
             process,

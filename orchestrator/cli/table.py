@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
@@ -79,11 +79,16 @@ def table(
 
 
 async def live_table(
-    board: Board, console: Console, health: Health | None = None, *, interval_s: float = 0.5
-) -> NoReturn:
-    """Show the table until cancelled, below whatever else is printed to the console."""
+    board: Board,
+    console: Console,
+    stop: asyncio.Event,
+    health: Health | None = None,
+    *,
+    interval_s: float = 0.5,
+) -> None:
+    """Show the table below whatever else is printed, until told to stop: what was seen last stays on the terminal."""
     with Live(console=console, auto_refresh=False) as live:
-        while True:
+        while not stop.is_set():
             report = await health.report() if health is not None else None
             shown = table(board.cameras(), board.events(motion=False), report)
             live.update(shown, refresh=True)

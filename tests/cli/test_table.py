@@ -13,6 +13,7 @@ from orchestrator.camera import CameraState
 from orchestrator.cli.table import live_table, table
 from orchestrator.health import Health
 from orchestrator.ledger import CameraLedger, Skip
+from tests.eventbus.until import until
 from tests.http.conftest import quick
 from tests.http.footage import camera, mark, view
 from tests.test_board import face, status
@@ -88,17 +89,15 @@ def test_a_name_can_neither_style_nor_steer_the_terminal() -> None:
     assert "\x1b" not in text
 
 
-async def test_the_live_table_follows_the_board() -> None:
-    board, stream = filled(), io.StringIO()
+async def test_the_live_table_follows_the_board_and_leaves_what_was_seen_last() -> None:
+    board, stream, stop = filled(), io.StringIO(), asyncio.Event()
     console = Console(file=stream, width=160, force_terminal=True)
     async with asyncio.TaskGroup() as tasks:
-        showing = tasks.create_task(live_table(board, console, interval_s=0.01))
-        await asyncio.sleep(0.05)
+        tasks.create_task(live_table(board, console, stop, interval_s=0.01))
+        await until(lambda: "offline" in stream.getvalue())
         board.set_state("yard", CameraState.ENDED, "")
-        for _ in range(1000):
-            if "ended" in stream.getvalue():
-                break
-            await asyncio.sleep(0.01)
-        showing.cancel()
-    assert "ended" in stream.getvalue()
-    assert "offline" in stream.getvalue()
+        await until(lambda: "ended" in stream.getvalue())
+        stop.set()
+        board.remove_camera("yard")
+        board.remove_camera("door")
+    assert "no camera yet" not in stream.getvalue()

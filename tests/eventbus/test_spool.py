@@ -82,7 +82,7 @@ def test_a_new_process_finds_what_the_last_one_left(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     first = opened(tmp_path)
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(BlockingIOError, match="is another process's"):
         opened(tmp_path)
     first.close()
     opened(tmp_path).close()
