@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -59,13 +59,16 @@ async def run(
     *,
     stop: asyncio.Event,
     on_listening: Callable[[HttpServer], Awaitable[None] | None] = lambda _: None,
+    lost: Mapping[str, str] | None = None,
 ) -> None:
     """Watch the cameras until `stop` is set or every camera's file has ended; then deliver what waits.
 
     Every server the settings name may be away at the start: it is waited for, with a message, while
     /health says so. Raises SettingsError for what waiting would not mend.
+
+    lost  cameras that an earlier process held when it was lost, with the reason
     """
-    app = App(process)
+    app = App(process, lost or {})
     try:
         await app.run(cameras, stop, on_listening)
     finally:
@@ -75,9 +78,10 @@ async def run(
 class App:
     """One process at work."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, lost: Mapping[str, str]) -> None:
         settings = process.settings
         self._process = process
+        self._lost = lost
         self._bus = make_bus(settings)
         self._outbox = make_outbox(self._bus, settings, process.metrics)
         self._redis = connect(settings.redis)
@@ -152,6 +156,7 @@ class App:
                 self._outbox,
                 board=self._process.board,
                 metrics=self._process.metrics,
+                lost=self._lost,
             )
             await Fleet(watch.follow, metrics=self._process.metrics).run(cameras)
             for task in background:

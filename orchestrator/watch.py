@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -54,8 +55,12 @@ class CameraWatch:
         board: Board,
         metrics: Metrics,
         replay: bool = False,
+        lost: Mapping[str, str] | None = None,
     ) -> None:
-        """A replay is never late, and says nothing about how long things took."""
+        """A replay is never late, and says nothing about how long things took.
+
+        lost  cameras whose process was lost, with the reason; it could not tell, so that is done when they are followed
+        """
         self._settings = settings
         self._models = models
         self._faces = faces
@@ -63,6 +68,7 @@ class CameraWatch:
         self._board = board
         self._metrics = metrics
         self._replay = replay
+        self._lost = dict(lost or {})
         self._alerts = AlertRules(alert_config(settings.alerts))
         self._opening = asyncio.Semaphore(settings.capture.max_opening)
         # Cameras that start together would be looked at together for ever, and wait for each other in Triton.
@@ -74,6 +80,9 @@ class CameraWatch:
         self._board.add_camera(camera, ledger)
         pipeline = self.pipeline(camera, ledger)
         capture = self._settings.capture
+        reason = self._lost.pop(camera.camera_id, None)
+        if reason is not None:
+            await pipeline.changed(CameraState.OFFLINE, reason)
         try:
             await supervise(
                 camera,

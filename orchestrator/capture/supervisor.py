@@ -44,7 +44,7 @@ async def supervise(
     on_reason    told at each failure why: a camera that stays lost may be lost for another reason by now
     """
     presence = _Presence(camera, on_state, metrics, clock)
-    attempt, seen_s, trouble = 0, clock(), _Trouble(clock)
+    attempt, seen_s, trouble = 0, clock(), _Trouble(clock, metrics, on_reason)
     try:
         while True:
             try:
@@ -56,10 +56,8 @@ async def supervise(
                 seen_s = clock() if lived_s > 0 else seen_s
                 delay_s = backoff.delay_s(attempt, clock() - seen_s, lasting=error.lasting)
                 attempt += 1
-                metrics.camera_losses.labels(camera.camera_id, type(error).__name__).inc()
-                trouble.tell(error, delay_s)
                 await presence.set(CameraState.OFFLINE, error.reason)
-                on_reason(error.reason)
+                trouble.tell(error, delay_s)
                 _let_go(error)
             await sleep(delay_s)
     finally:
@@ -92,14 +90,20 @@ async def _watch(
 
 
 class _Trouble:
-    """Logs why a camera is lost: at once what is new, and what stays the same once a minute."""
+    """Tells why a camera is lost. Logged is at once what is new, and what stays the same once a minute."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], metrics: Metrics, on_reason: Callable[[str], None]
+    ) -> None:
         self._clock = clock
+        self._losses = metrics.camera_losses
+        self._on_reason = on_reason
         self._said = ""
         self._again_s = 0.0
 
     def tell(self, error: CameraError, delay_s: float) -> None:
+        self._losses.labels(error.camera_id, type(error).__name__).inc()
+        self._on_reason(error.reason)
         is_news = str(error) != self._said or self._clock() >= self._again_s
         if is_news:
             self._said, self._again_s = str(error), self._clock() + REMIND_S

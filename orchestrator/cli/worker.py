@@ -32,6 +32,12 @@ async def _work() -> None:
             beating.append(tasks.create_task(beat(server.port)))
 
         beating: list[asyncio.Task[None]] = []
-        await run(Process.of(settings), assignments(lines), stop=stop, on_listening=listening)
+        await run(
+            Process.of(settings),
+            assignments(lines),
+            stop=stop,
+            on_listening=listening,
+            lost=start.lost,
+        )
         for task in beating:
             task.cancel()

@@ -3,6 +3,7 @@
 The pipe is private to the two processes, so it may carry passwords; nothing of it is logged.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -15,15 +16,19 @@ _UNSEEN = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Start(BaseModel):
-    """First line to a worker: every setting, as the supervisor resolved it."""
+    """First line to a worker: every setting, as the supervisor resolved it.
+
+    lost  cameras that the worker before it held when it was lost, with the reason: it tells of them first
+    """
 
     model_config = _UNSEEN
 
     settings: dict[str, Any] = Field(repr=False)
+    lost: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Start":
-        return cls(settings=_revealed(settings.model_dump(mode="python")))
+    def of(cls, settings: Settings, lost: Mapping[str, str] | None = None) -> "Start":
+        return cls(settings=_revealed(settings.model_dump(mode="python")), lost=dict(lost or {}))
 
     def rebuilt(self) -> Settings:
         return Settings(**self.settings)

@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -81,9 +81,11 @@ class WorkerSupervisor:
 
     async def _keep(self, slot: Slot) -> None:
         short_lives = 0
+        lost: dict[str, str] = {}
         while True:
             started_s = time.monotonic()
-            cause = await self._live(slot)
+            cause = await self._live(slot, lost)
+            lost = dict.fromkeys(slot.cameras, f"the process that watched it {cause}")
             lived_s = time.monotonic() - started_s
             short_lives = 0 if lived_s > HEALTHY_AFTER_S else min(short_lives + 1, 8)
             pause_s = 0.0 if not short_lives else min(0.25 * 2.0**short_lives, PAUSE_CAP_S)
@@ -97,12 +99,12 @@ class WorkerSupervisor:
             )
             await asyncio.sleep(pause_s)
 
-    async def _live(self, slot: Slot) -> str:
-        """One life of a worker: returns why it ended."""
+    async def _live(self, slot: Slot, lost: Mapping[str, str]) -> str:
+        """One life of a worker: returns why it ended. lost: with the life before."""
         process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE)
         slot.process = process
         try:
-            await _send(process, Start.of(worker_outbox(self._settings, slot.number)))
+            await _send(process, Start.of(worker_outbox(self._settings, slot.number), lost))
             await _send(process, slot.assignment)
             return await self._attend(slot, process)
         finally:

@@ -43,6 +43,12 @@ def unusual() -> Settings:
     )
 
 
+def test_which_cameras_were_lost_arrives_with_the_reason() -> None:
+    lost = {"lobby": "the process that watched it died"}
+    assert Start.model_validate_json(Start.of(Settings(), lost).model_dump_json()).lost == lost
+    assert Start.of(Settings()).lost == {}
+
+
 @pytest.mark.parametrize("settings", [Settings(), unusual()], ids=["defaults", "unusual"])
 def test_settings_arrive_as_they_were(settings: Settings) -> None:
     line = Start.of(settings).model_dump_json()
