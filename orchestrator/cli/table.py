@@ -130,7 +130,7 @@ async def _read(client: aiohttp.ClientSession, url: str) -> bytes:
     async with client.get(url, allow_redirects=False) as response:
         if response.status == 401:
             raise SettingsError(
-                f"{url} asks for a token: set HTTP_TOKEN to the one it was started with"
+                f"{url} asks for a token; set HTTP_TOKEN to the one it was started with"
             )
         return await response.read()
 
