@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -140,11 +140,13 @@ class Show:
     async def _pace(self) -> None:
         """End after the wanted time; without a live table, say now and then how it goes."""
         left = self._seconds
-        while left > 0:
-            await asyncio.sleep(min(5.0, left))
+        while left > 0 and not self._stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(5.0, left)):
+                    await self._stop.wait()
             left -= 5.0
             self._final = self._process.board.cameras()
-            if not self._shows_table:
+            if not self._shows_table and not self._stop.is_set():
                 online = sum(status.fps > 0 for status in self._final)
                 self._console.print(
                     f"{max(left, 0):3.0f} s to go: {online} of {len(self._final)} cameras inspected, "
