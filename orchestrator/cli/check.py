@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from dotenv import dotenv_values
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -61,7 +62,11 @@ def command(
     It starts the embedded servers for it, as `fess run` would, and stops those that were not running.
     """
     settings = load(config, cameras_file=cameras)
-    findings = asyncio.run(check(settings))
+    # `.env` is read like the environment: what it holds without one of our prefixes may be misspelt too.
+    written = dotenv_values(".env", interpolate=False)
+    findings = asyncio.run(
+        check(settings, {name: value or "" for name, value in written.items()} | os.environ)
+    )
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

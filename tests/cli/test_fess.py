@@ -161,6 +161,21 @@ def test_a_camera_name_that_cannot_be_one_is_told_with_the_rule(fess: Fess, tmp_
     assert "begin with a letter or digit" in said.err
 
 
+def test_check_points_at_what_is_misspelt_in_the_environment_and_in_the_file_for_it(
+    fess: Fess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVL=DEBUG\nSHELL_HISTORY=/x\nexport HTTP_PORT=0\n")
+    monkeypatch.setenv("REDIS_PASWORD", "hunter2-is-secret")
+    monkeypatch.setenv("REDIS_HOST", "127.0.0.1")
+    monkeypatch.setenv("REDIS_PORT", "9")
+    said = fess("check")
+    assert said.code == 1  # there are neither models nor cameras here
+    assert "did you mean LOG_LEVEL?" in said.out
+    assert "did you mean REDIS_PASSWORD?" in said.out
+    assert "SHELL_HISTORY" not in said.out
+    assert "hunter2" not in said.out + said.err
+
+
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     # Hiding it behind a friendly line would make it hard to report.
     broken = typer.Typer()
