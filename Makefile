@@ -51,10 +51,11 @@ models: $(STAMP) ## Fetch the public models and make what Triton serves.
 # What `make export-model` hands on, where it is set.
 EXPORT_OPTIONS = $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') $(if $(SIZE),--size '$(SIZE)') $(if $(LABELS),--labels '$(LABELS)') \
 	$(if $(FORMAT),--format '$(FORMAT)') $(if $(PRECISION),--precision '$(PRECISION)') $(if $(ACCELERATOR),--accelerator '$(ACCELERATOR)') \
+	$(if $(PIXELS),--pixels '$(PIXELS)') \
 	$(foreach path,$(FRAMES),--frames '$(path)') $(foreach path,$(CALIBRATION),--calibration '$(path)') \
 	$(if $(LABELLED),--labelled '$(LABELLED)') $(if $(IMAGES),--images '$(IMAGES)') $(if $(AP_LOSS),--ap-loss '$(AP_LOSS)')
 
-export-model: $(STAMP) ## Make a served model of an RTMDet checkpoint: MODEL=rtmdet-tiny CHECKPOINT=path SIZE=640 LABELS=a,b FRAMES=clips.
+export-model: $(STAMP) ## Make a served model of an RTMDet checkpoint: MODEL=rtmdet-tiny CHECKPOINT=path SIZE=640 LABELS=a,b FRAMES=clips PIXELS=rgb.
 	$(BIN)/fess models export $(or $(MODEL),rtmdet-tiny) $(EXPORT_OPTIONS) $(ARGS)
 
 demo: $(STAMP) ## Watch sample clips as cameras: people named, events, page, a summary at the end.

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.parity import Rows
-from orchestrator.inference.letterbox import Letterboxed
+from orchestrator.inference.letterbox import Placement
 
 # float64 (n, 4): `scale_of` each picture.
 Scales = NDArray[np.float64]
 
 
-def scale_of(picture: Letterboxed) -> tuple[float, float, float, float]:
+def scale_of(picture: Placement) -> tuple[float, float, float, float]:
     """The way back from a network input: its pixels a source pixel, across and down; width and height of the source."""
     return (*picture.scale, float(picture.width), float(picture.height))
 
@@ -80,9 +80,14 @@ def annotation(
     }
 
 
+def in_source(rows: Rows, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners (n, 2, 2) in the source picture, not beyond its edges."""
+    return (rows.boxes.astype(np.float64).reshape(-1, 2, 2) / scale[:2]).clip(0, scale[2:])
+
+
 def _boxes(rows: Rows, scale: NDArray[np.float64]) -> list[list[float]]:
-    """Left, top, width, height in the source picture, not beyond its edges."""
-    corners = (rows.boxes.astype(np.float64).reshape(-1, 2, 2) / scale[:2]).clip(0, scale[2:])
+    """Left, top, width, height in the source picture."""
+    corners = in_source(rows, scale)
     boxes: list[list[float]] = np.concatenate(
         [corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1
     ).tolist()

@@ -7,8 +7,9 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
-from export.detecting import Pixels, Session
+from export.detecting import Session
 from export.parity import Report
+from orchestrator.inference.pixels import Tensors
 
 TURNS = 10
 RUNS = 3
@@ -28,8 +29,8 @@ class Cost(Report):
     """Which of the instructions that matter it has."""
 
     @classmethod
-    def of(cls, one: tuple[Path, Session], other: tuple[Path, Session], picture: Pixels) -> Self:
-        """Cost of `one` against `other`: files and sessions of one thread each; one picture (1, size, size, 3)."""
+    def of(cls, one: tuple[Path, Session], other: tuple[Path, Session], picture: Tensors) -> Self:
+        """Cost of `one` against `other`: files, and sessions of one thread each; one picture by the inputs' names."""
         return cls(
             time=_ratio(one[1], other[1], picture),
             size=one[0].stat().st_size / other[0].stat().st_size,
@@ -57,7 +58,7 @@ def processor() -> str:
     )
 
 
-def _ratio(one: Session, other: Session, picture: Pixels) -> float:
+def _ratio(one: Session, other: Session, picture: Tensors) -> float:
     """Median over turns in the order one, other, other, one, so that other work does not matter."""
     for session in (one, other):
         _spent(session, picture)
@@ -70,8 +71,8 @@ def _ratio(one: Session, other: Session, picture: Pixels) -> float:
     return float(np.median(parts))
 
 
-def _spent(session: Session, picture: Pixels) -> float:
+def _spent(session: Session, picture: Tensors) -> float:
     began = time.process_time()
     for _ in range(RUNS):
-        session.run(None, {"images": picture})
+        session.run(None, picture)
     return time.process_time() - began

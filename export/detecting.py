@@ -11,6 +11,7 @@ from export import openvino
 from export.manifest import Preprocessing
 from export.parity import Rows
 from orchestrator.errors import ModelError
+from orchestrator.inference.pixels import Tensors
 
 Pixels = NDArray[np.uint8]
 
@@ -31,32 +32,55 @@ def by_mmdetection(answers: Path) -> list[Rows]:
         return _rows(found["boxes"], found["scores"], found["labels"])
 
 
-def by_exported(model: Path, pictures: Pixels, preprocessing: Preprocessing) -> list[Rows]:
-    """MMDeploy's file, with the preprocessing of its publishers. Raises ModelError."""
+def by_exported(
+    model: Path, pictures: Pixels | Tensors, preprocessing: Preprocessing
+) -> list[Rows]:
+    """MMDeploy's file, with the preprocessing of its publishers, in RGB whatever was sent. Raises ModelError."""
     session = session_of(model)
     mean = np.array(preprocessing.mean, np.float32)
     deviation = np.array(preprocessing.std, np.float32)
     rows: list[Rows] = []
     for batch in _batches(pictures):
-        ordered = batch[..., ::-1] if preprocessing.color == "BGR" else batch
-        planes = ((ordered.astype(np.float32) - mean) / deviation).transpose(0, 3, 1, 2)
+        colours = in_rgb(batch)
+        ordered = colours[..., ::-1] if preprocessing.color == "BGR" else colours
+        planes = ((ordered - mean) / deviation).transpose(0, 3, 1, 2)
         dets, labels = session.run(["dets", "labels"], {"input": np.ascontiguousarray(planes)})
         rows += _rows(dets[..., :4], dets[..., 4], labels)
     return rows
 
 
-def by_served(model: Path, pictures: Pixels, *, on_openvino: bool = False) -> list[Rows]:
-    """The file that Triton loads, with the bytes that a client sends. Raises ModelError."""
+def by_served(model: Path, pictures: Pixels | Tensors, *, on_openvino: bool = False) -> list[Rows]:
+    """The file that Triton loads, with the bytes that a client sends. Raises ModelError.
+
+    Args:
+        model: the file.
+        pictures: by the names of its inputs; an array alone is the only input, `images`.
+        on_openvino: instead of ONNX Runtime.
+    """
     session = session_of(model, on_openvino=on_openvino)
-    rows: list[Rows] = []
-    for batch in _batches(pictures):
-        boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"images": batch})
-        rows += _rows(boxes, scores, labels)
-    return rows
+    return [rows for batch in _batches(pictures) for rows in rows_of(session, batch)]
 
 
-def _batches(pictures: Pixels) -> Iterator[Pixels]:
-    return (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
+def rows_of(session: Session, batch: Tensors) -> list[Rows]:
+    return _rows(*session.run(["boxes", "scores", "labels"], batch))
+
+
+def in_rgb(pictures: Tensors) -> NDArray[np.float32]:
+    """What the numbers that a client sends mean: float32 (n, h, w, 3), 0 to 255 and, of planes, a little beyond."""
+    if "images" in pictures:
+        return pictures["images"].astype(np.float32)
+    chroma = pictures["chroma"].repeat(2, axis=2).repeat(2, axis=3)
+    luma = pictures["luma"][:, np.newaxis]
+    numbers = np.concatenate([luma, chroma, np.ones_like(luma)], axis=1, dtype=np.float32)
+    colours: NDArray[np.float32] = np.einsum("ncj,njhw->nhwc", pictures["colour"], numbers)
+    return colours
+
+
+def _batches(pictures: Pixels | Tensors) -> Iterator[Tensors]:
+    columns = {"images": pictures} if isinstance(pictures, np.ndarray) else pictures
+    count = len(next(iter(columns.values())))
+    for start in range(0, count, BATCH):
+        yield {name: column[start : start + BATCH] for name, column in columns.items()}
 
 
 def _rows(boxes: Any, scores: Any, labels: Any) -> list[Rows]:

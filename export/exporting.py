@@ -123,7 +123,7 @@ class Export:
         atomic.write(self._summary, json.dumps(summary, indent=2).encode())
 
     def _answer(self, name: str, classes: int, weights: dict[str, str]) -> None:
-        frames, answers = self._pictures.file(name), self._pictures.answers(name)
+        frames, answers = self._pictures.rgb(name).file("images"), self._pictures.answers(name)
         title = "asking MMDetection" + ("" if name == "frames" else f" about {name} pictures")
         self._steps.carry_out(
             title,
@@ -148,6 +148,7 @@ class Export:
             homepage=checkpoint.homepage,
             sha256=checkpoint.sha256,
             preprocessing=preprocessing(self._wish.size),
+            pixels=self._wish.pixels,
             labels=checked_labels(labels, summary["classes"], str(checkpoint.path)),
         )
 
@@ -181,10 +182,9 @@ class Export:
     def _compute(self) -> None:
         runs_on = self._wish.accelerator
         if self._wish.precision == "int8":
-            frames = self._pictures.pixels("calibration")
             content = int8(
                 self._edited,
-                frames,
+                self._pictures.sent("calibration").tensors(),
                 symmetric=runs_on == "tensorrt",
                 inputs_only=runs_on is not None,
             )
@@ -216,7 +216,7 @@ class Export:
         """Digest of the frames that int8 takes its ranges from."""
         if self._wish.precision != "int8":
             return ""
-        return digest_of(self._pictures.file("calibration"))
+        return self._pictures.sent("calibration").digest()
 
     def _prove(self, model: Model, served: Path) -> Proof:
         self._console.print("comparing with MMDetection …", highlight=False)
@@ -249,6 +249,7 @@ class Export:
                 "precision": self._wish.precision,
                 "accelerator": self._wish.accelerator or "",
                 "calibration": self._calibrated_on(),
+                "pixels": self._wish.pixels,
                 "size": self._wish.size,
                 "classes": summary["classes"],
                 "labels": list(model.labels),

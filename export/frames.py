@@ -1,27 +1,36 @@
-"""Pictures of clips and photographs, as a detector takes them."""
+"""Pictures of clips and photographs, as a camera's decoder leaves them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.capture.picture import AvPicture
+from orchestrator.capture.scaler import Scaler
 from orchestrator.errors import ModelError
 from orchestrator.inference.letterbox import letterbox
-from orchestrator.picture import ArrayPicture
+from orchestrator.picture import ArrayPicture, Picture
 
+T = TypeVar("T")
 SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".jpg", ".jpeg", ".png", ".bmp"})
 
 
 def gather(sources: Sequence[Path], count: int, size: int) -> NDArray[np.uint8]:
-    """About `count` pictures, spread over all sources: uint8 (n, size, size, 3), RGB.
+    """About `count` pictures as clients send them in RGB: uint8 (n, size, size, 3). Raises ModelError."""
+    return np.stack(shown(sources, count, lambda picture: letterbox(picture, size).image))
+
+
+def shown(sources: Sequence[Path], count: int, form: Callable[[Picture], T]) -> list[T]:
+    """About `count` pictures, spread over all sources.
 
     Args:
         sources: clips, photographs, and folders of them.
         count: at most so many, evenly over the length of each clip.
-        size: side of the network's input.
+        form: what is kept of a picture; a decoded one takes megabytes.
 
     Raises:
         ModelError: nothing to be seen, or a file that is no picture.
@@ -30,9 +39,9 @@ def gather(sources: Sequence[Path], count: int, size: int) -> NDArray[np.uint8]:
     if not files:
         raise ModelError(f"{', '.join(map(str, sources))}: no clips or photographs there")
     share = -(-count // len(files))
-    each = [_spread(file, share, size) for file in files[:count]]
-    turns = [picture for turn in zip_longest(*each) for picture in turn if picture is not None]
-    return np.stack(turns[:count])
+    each = [_spread(file, share, form) for file in files[:count]]
+    turns = [kept for turn in zip_longest(*each) for kept in turn if kept is not None]
+    return turns[:count]
 
 
 def picture_of(file: Path) -> ArrayPicture:
@@ -51,8 +60,9 @@ def _files(source: Path) -> list[Path]:
     return [source]
 
 
-def _spread(file: Path, count: int, size: int) -> list[NDArray[np.uint8]]:
-    found: list[NDArray[np.uint8]] = []
+def _spread(file: Path, count: int, form: Callable[[Picture], T]) -> list[T]:
+    found: list[T] = []
+    scaler = Scaler()
     try:
         with av.open(str(file)) as container:
             stream = container.streams.video[0]
@@ -60,8 +70,7 @@ def _spread(file: Path, count: int, size: int) -> list[NDArray[np.uint8]]:
             wanted = {int((number + 0.5) * total / count) for number in range(count)}
             for number, frame in enumerate(container.decode(stream)):
                 if number in wanted:
-                    pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                    found.append(letterbox(ArrayPicture(pixels), size).image)
+                    found.append(form(AvPicture(frame, scaler)))
                 if number >= max(wanted):
                     break
     except (av.FFmpegError, IndexError) as error:

@@ -17,7 +17,7 @@ from export.frames import picture_of
 from export.steps import digest_of_text, stamp
 from export.transfer import digest_of
 from orchestrator.errors import ModelError
-from orchestrator.inference.letterbox import Letterboxed, letterbox
+from orchestrator.picture import Picture
 
 # Fewer boxes than this prove nothing: one of them would be several points of AP.
 LEAST_BOXES = 20
@@ -107,8 +107,8 @@ class Labelled:
             )
         return {labels.index(c.name): c.id for c in self.categories if c.name in labels}
 
-    def letterboxed(self, size: int) -> Iterator[Letterboxed]:
-        """The pictures as a detector takes them, in the order of `images`.
+    def pictures(self) -> Iterator[Picture]:
+        """In the order of `images`.
 
         Raises:
             ModelError: a picture that is not the one that was labelled.
@@ -126,7 +126,7 @@ class Labelled:
                 )
             for place in boxes[image.id]:
                 self._check_inside(place, image.file_name, picture.width, picture.height)
-            yield letterbox(picture, size)
+            yield picture
 
     def truth(self, scales: Scales) -> str:
         """The annotations as COCO's tool reads them, in JSON."""

@@ -14,13 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import onnx
 
-from export.detecting import Pixels
 from export.graphs.half import half
 from export.graphs.trunk import inner_convolutions
 from orchestrator.errors import ModelError
+from orchestrator.inference.pixels import Tensors
 
 # Frames that the ranges are taken from.
 CALIBRATED_ON = 32
@@ -35,21 +34,21 @@ METHOD = f"Percentile {PERCENTILE}, by channel"
 class _Frames:
     """One frame at a time, so that only one frame's activations are in memory."""
 
-    def __init__(self, frame: Pixels) -> None:
+    def __init__(self, frame: Tensors) -> None:
         self._left = [frame]
 
-    def get_next(self) -> dict[str, Pixels] | None:
-        return {"images": self._left.pop()} if self._left else None
+    def get_next(self) -> Tensors | None:
+        return self._left.pop() if self._left else None
 
 
 def int8(
-    served: Path, frames: Pixels, *, symmetric: bool, inputs_only: bool, method: Method = USUAL
+    served: Path, frames: Tensors, *, symmetric: bool, inputs_only: bool, method: Method = USUAL
 ) -> bytes:
     """Quantise. Raises ModelError where the quantiser is missing.
 
     Args:
         served: the edited graph, in float32.
-        frames: uint8 (n, size, size, 3) that the ranges are taken from.
+        frames: that the ranges are taken from, by the names of the inputs.
         symmetric: activations around zero, as TensorRT wants them; else with an offset, which is twice as fine.
         inputs_only: whether a convolution's answer stays in float, for runtimes that fuse it with what follows.
         method: how ranges are found.
@@ -62,8 +61,9 @@ def int8(
         calibrator = calibrate.create_calibrator(
             served, ["Conv"], f"{folder}/all.onnx", how, extra_options=_ranges(method, symmetric)
         )
-        for frame in frames:
-            calibrator.collect_data(_Frames(np.ascontiguousarray(frame[np.newaxis])))
+        for number in range(len(next(iter(frames.values())))):
+            one = slice(number, number + 1)
+            calibrator.collect_data(_Frames({name: rows[one] for name, rows in frames.items()}))
         calibrate.save_tensors_data(calibrator.compute_data(), ranges)
         quantization.quantize_static(
             str(served),

@@ -1,24 +1,27 @@
 """The pictures of one export, as the network takes them: compared, labelled, and what int8 is calibrated on."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from export.coco import Scales, scale_of
-from export.detecting import Pixels
-from export.frames import gather
+from export.frames import shown
 from export.labelled import Labelled
 from export.lowering import CALIBRATED_ON
+from export.sent import Form, Sent
 from export.steps import Steps, stamp
 from export.wish import Wish
-from orchestrator.errors import ModelError
+from orchestrator.inference.pixels import Tensors, decoded
 
-# Frames on which fewer bits are compared with float32. MMDetection is not asked about these, so they may be many.
+# Frames on which fewer bits are compared with float32, and planes with RGB. MMDetection is not asked about these, so
+# they may be many.
 AGREED_ON = 96
+T = TypeVar("T")
 
 
 class Pictures:
-    """Files of one folder; each set is collected once, and again when its sources change.
+    """Files of one folder; each set is collected once in each form, and again when its sources change.
 
     labelled  the annotations, where some are given
     """
@@ -33,65 +36,77 @@ class Pictures:
 
     def collect(self) -> None:
         """Raises ModelError for what is no picture, or not the one that was labelled."""
-        count = self._wish.count
-        self._collect("collecting pictures", "frames", self._wish.pictures, count)
-        if self._wish.precision != "fp32":
-            self._collect("collecting more pictures", "more", self._wish.pictures, AGREED_ON)
-        if self._wish.precision == "int8":
-            sources = self._wish.calibration or self._wish.pictures
-            self._collect("collecting calibration", "calibration", sources, CALIBRATED_ON)
-        if self.labelled:
-            self._steps.carry_out(
-                "collecting labelled pictures",
-                {"set": self.labelled.stamp(), "size": str(self._wish.size)},
-                [self.file("labelled"), self.file("scales")],
-                self._gather_labelled,
-            )
+        wish = self._wish
+        for form in self._forms:
+            self._collect("frames", form, wish.pictures, wish.count)
+            self._collect_labelled(form)
+            if wish.pixels != "rgb" or wish.precision != "fp32":
+                self._collect("more", form, wish.pictures, AGREED_ON)
+        if wish.precision == "int8":
+            sources = wish.calibration or wish.pictures
+            self._collect("calibration", self._forms[-1], sources, CALIBRATED_ON)
 
     def sets(self) -> list[str]:
         """What MMDetection is asked about."""
         return ["frames", "labelled"] if self.labelled else ["frames"]
 
-    def file(self, name: str) -> Path:
-        return self._folder / f"{name}.npy"
-
     def answers(self, name: str) -> Path:
         """Where MMDetection's answers to a set are."""
         return self._folder / f"{name}.answers.npz"
 
-    def pixels(self, name: str) -> Pixels:
-        """uint8 (n, size, size, 3), RGB; read from the file as needed."""
-        pixels: Pixels = np.load(self.file(name), mmap_mode="r", allow_pickle=False)
-        return pixels
+    def rgb(self, name: str) -> Sent:
+        """A set as MMDetection takes it."""
+        return Sent(self._folder, name, "rgb")
 
-    def scales(self) -> Scales:
-        scales: Scales = np.load(self.file("scales"), allow_pickle=False)
-        return scales
+    def sent(self, name: str) -> Sent:
+        """A set as the served model takes it, in the network's size."""
+        return Sent(self._folder, name, self._forms[-1])
 
-    def _collect(self, title: str, name: str, sources: tuple[Path, ...], count: int) -> None:
-        size = self._wish.size
-        seen = {str(path): stamp(path) for path in sources}
+    def decoded(self, found: Callable[[Tensors], T]) -> list[T]:
+        """What is found in the set `more` as it was decoded: one by one, for they are large and not kept."""
+        return self._decoded(found, AGREED_ON)
+
+    def one(self) -> Tensors:
+        """A single picture as clients of the served model send it."""
+        if self._wish.pixels == "decoded":
+            return self._decoded(lambda picture: picture, 1)[0]
+        return {name: np.array(rows[:1]) for name, rows in self.sent("frames").tensors().items()}
+
+    @property
+    def _forms(self) -> tuple[Form, ...]:
+        """MMDetection's comes first, the served model's last."""
+        return ("rgb",) if self._wish.pixels == "rgb" else ("rgb", "planes")
+
+    def _collect(self, name: str, form: Form, sources: tuple[Path, ...], count: int) -> None:
+        size, sent = self._wish.size, Sent(self._folder, name, form)
+
+        def work() -> None:
+            rows = shown(sources, count, lambda picture: sent.shown(picture, size))
+            sent.write(rows, len(rows))
+
         self._steps.carry_out(
-            title,
-            {**seen, "size": str(size), "count": str(count)},
-            [self.file(name)],
-            lambda: np.save(self.file(name), gather(sources, count, size)),
+            f"collecting {name} in {form}",
+            {**_seen(sources), "size": str(size), "count": str(count)},
+            sent.files,
+            work,
         )
 
-    def _gather_labelled(self) -> None:
-        assert self.labelled is not None
-        count, size = len(self.labelled.images), self._wish.size
-        try:
-            pixels = np.lib.format.open_memmap(
-                self.file("labelled"), "w+", np.uint8, (count, size, size, 3)
-            )
-        except OSError as error:
-            raise ModelError(
-                f"{self.file('labelled')}: cannot be written: {error.strerror}"
-            ) from error
-        scales = np.empty((count, 4))
-        for place, boxed in enumerate(self.labelled.letterboxed(size)):
-            pixels[place] = boxed.image
-            scales[place] = scale_of(boxed)
-        pixels.flush()
-        np.save(self.file("scales"), scales)
+    def _decoded(self, found: Callable[[Tensors], T], count: int) -> list[T]:
+        return shown(self._wish.pictures, count, lambda picture: found(decoded(picture)[0]))
+
+    def _collect_labelled(self, form: Form) -> None:
+        labelled, size, sent = self.labelled, self._wish.size, Sent(self._folder, "labelled", form)
+        if labelled is None:
+            return
+        self._steps.carry_out(
+            f"collecting labelled in {form}",
+            {"set": labelled.stamp(), "size": str(size)},
+            sent.files,
+            lambda: sent.write(
+                (sent.shown(picture, size) for picture in labelled.pictures()), len(labelled.images)
+            ),
+        )
+
+
+def _seen(sources: Sequence[Path]) -> dict[str, str]:
+    return {str(path): stamp(path) for path in sources}

@@ -26,22 +26,21 @@ def write(untouched: onnx.ModelProto, model: Model, folder: Path) -> Path:
     """
     made = plan(untouched, model)
     atomic.write(folder / SOURCE, made.SerializeToString(deterministic=True))
-    atomic.write(folder / SCRIPT, command(model).encode())
+    atomic.write(folder / SCRIPT, command(made, model).encode())
     atomic.write(folder / serving.LABELS, "".join(f"{each}\n" for each in model.labels).encode())
     config = serving.config(model, made, origin=ORIGIN, serving=Serving("plan"))
     atomic.write(folder / "config.pbtxt", config.encode())
     return folder
 
 
-def command(model: Model) -> str:
+def command(made: onnx.ModelProto, model: Model) -> str:
     """A script that builds the plan for every batch that the configuration allows."""
     batch, _ = serving.LIMITS[model.slot]
-    size = model.preprocessing
-    shape = f"{size.height}x{size.width}x3"
+    smallest, largest = (serving.profile(made.graph.input, rows) for rows in (1, batch))
     return (
         "#!/bin/sh\n"
         "# On the GPU that will serve it, with the TensorRT of the Triton that will:\n"
         "# nvcr.io/nvidia/tensorrt:24.10-py3 for nvcr.io/nvidia/tritonserver:24.10-py3. Takes minutes.\n"
-        f"exec trtexec --onnx={SOURCE} --saveEngine={BUILT} --minShapes=images:1x{shape} "
-        f'--optShapes=images:{batch}x{shape} --maxShapes=images:{batch}x{shape} "$@"\n'
+        f"exec trtexec --onnx={SOURCE} --saveEngine={BUILT} --minShapes={smallest} "
+        f'--optShapes={largest} --maxShapes={largest} "$@"\n'
     )

@@ -4,11 +4,14 @@ from export.accuracy import Accuracy
 from export.cost import Cost
 from export.lowered import Lowered
 from export.parity import Parity, Report
+from export.variant import Variant
 
 
 class Proof(Report):
     parity: Parity
-    """Row by row, in float32, against MMDetection."""
+    """Row by row, in float32 and in RGB, against MMDetection."""
+    variant: Variant | None = None
+    """What is served, in float32, where it takes planes; None where it takes RGB."""
     accuracy: Accuracy | None = None
     """AP on labelled pictures, in float32; None where none were given."""
     lowered: Lowered | None = None
@@ -19,12 +22,10 @@ class Proof(Report):
 
     def require(self) -> None:
         """Raises ModelError with everything that is wrong, the first part that fails."""
-        self.parity.require()
-        if self.accuracy is not None:
-            self.accuracy.require()
-        if self.lowered is not None:
-            self.lowered.require()
+        for part in (self.parity, self.variant, self.accuracy, self.lowered):
+            if part is not None:
+                part.require()
 
     def text(self) -> str:
-        parts = [self.parity, self.accuracy, self.lowered, self.cost]
+        parts = [self.parity, self.variant, self.accuracy, self.lowered, self.cost]
         return "\n".join(part.text() for part in parts if part is not None)

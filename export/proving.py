@@ -8,14 +8,16 @@ import numpy as np
 from export import coco
 from export.accuracy import REFERENCE, Accuracy, Figures
 from export.cost import Cost
-from export.detecting import by_exported, by_mmdetection, by_served, session_of
+from export.detecting import by_exported, by_mmdetection, by_served, rows_of, session_of
 from export.graphs import object_detector as graph
 from export.lowered import SURE, Lowered
 from export.manifest import Model
 from export.mmdetection import MMDetection
-from export.parity import Parity, Rows
+from export.parity import Parity, Rows, difference
 from export.pictures import Pictures
 from export.proof import Proof
+from export.sent import Sent
+from export.variant import Variant
 from export.wish import Wish
 
 FEWER_BITS = "fewer bits"
@@ -40,9 +42,10 @@ class Proving:
             served: the same, or the same in fewer bits.
         """
         files = {"exported": exported, "served": edited}
+        in_rgb = files if self._wish.pixels == "rgb" else {"exported": exported}
         parity = Parity.of(
             by_mmdetection(self._pictures.answers("frames")),
-            {name: self._rows(name, file, "frames") for name, file in files.items()},
+            {name: self._rows(name, file, "frames") for name, file in in_rgb.items()},
             self._wish.tolerance,
             graph.SCORE,
             graph.ROWS,
@@ -51,6 +54,7 @@ class Proving:
         whole = {name: each for name, each in figures.items() if name != FEWER_BITS}
         return Proof(
             parity=parity,
+            variant=self._variant(exported, edited),
             accuracy=self._accuracy(whole, self._wish.fp32_most_loss),
             lowered=self._lowered(edited, served, figures) if served != edited else None,
             cost=self._cost(edited, served),
@@ -60,11 +64,33 @@ class Proving:
     def _on_openvino(self) -> bool:
         return self._wish.accelerator == "openvino"
 
+    def _sent(self, detector: str, pictures: str) -> Sent:
+        """What a detector is shown: the served one what its clients send, the others RGB."""
+        if detector in {REFERENCE, "exported"}:
+            return self._pictures.rgb(pictures)
+        return self._pictures.sent(pictures)
+
     def _rows(self, name: str, file: Path, pictures: str) -> list[Rows]:
-        pixels = self._pictures.pixels(pictures)
+        tensors = self._sent(name, pictures).tensors()
         if name == "exported":
-            return by_exported(file, pixels, self._model.preprocessing)
-        return by_served(file, pixels, on_openvino=self._on_openvino)
+            return by_exported(file, tensors, self._model.preprocessing)
+        return by_served(file, tensors, on_openvino=self._on_openvino)
+
+    def _variant(self, exported: Path, edited: Path) -> Variant | None:
+        pixels, limits = self._wish.pixels, self._wish.tolerance
+        if pixels == "rgb":
+            return None
+        sent, plain = self._pictures.sent("more"), self._pictures.rgb("more")
+        colours = by_exported(exported, sent.tensors(), self._model.preprocessing)
+        rows, scales = self._rows("served", edited, "more"), sent.scales()
+        same = difference(colours, rows, limits, graph.SCORE, graph.ROWS)
+        if pixels == "decoded":
+            # So far each picture came in the network's size; now in its own, for the graph to scale.
+            session = session_of(edited, on_openvino=self._on_openvino)
+            rows = self._pictures.decoded(lambda picture: rows_of(session, picture)[0])
+            scales = np.column_stack([np.ones((len(scales), 2)), scales[:, 2:]])
+        reference = self._rows("exported", exported, "more"), plain.scales()
+        return Variant.of(pixels, same, limits, reference, (rows, scales))
 
     def _figures(self, files: Mapping[str, Path]) -> dict[str, dict[str, float]]:
         """AP, AP50 and AR of each detector in the labelled pictures; nothing where there are none."""
@@ -75,11 +101,17 @@ class Proving:
             REFERENCE: by_mmdetection(self._pictures.answers("labelled")),
             **{name: self._rows(name, file, "labelled") for name, file in files.items()},
         }
-        images, scales = [image.id for image in labelled.images], self._pictures.scales()
-        classes = labelled.classes(self._model.labels)
+        images, classes = (
+            [image.id for image in labelled.images],
+            labelled.classes(self._model.labels),
+        )
+        scales = {name: self._sent(name, "labelled").scales() for name in found}
         return self._asked.evaluate(
-            labelled.truth(scales),
-            {name: coco.results(rows, images, scales, classes) for name, rows in found.items()},
+            labelled.truth(scales[REFERENCE]),
+            {
+                name: coco.results(rows, images, scales[name], classes)
+                for name, rows in found.items()
+            },
         )
 
     def _accuracy(self, figures: dict[str, dict[str, float]], most_loss: float) -> Accuracy | None:
@@ -119,5 +151,4 @@ class Proving:
         if served == edited and not self._on_openvino:
             return None
         one = session_of(served, threads=1, on_openvino=self._on_openvino)
-        picture = np.ascontiguousarray(self._pictures.pixels("frames")[:1])
-        return Cost.of((served, one), (edited, session_of(edited, threads=1)), picture)
+        return Cost.of((served, one), (edited, session_of(edited, threads=1)), self._pictures.one())

@@ -217,20 +217,22 @@ def _optimization(
 def _engines(
     model: Model, precision: Precision, inputs: Sequence[onnx.ValueInfoProto], batch: int
 ) -> dict[str, str]:
-    def shapes(rows: int) -> str:
-        sizes = ((each.name, _dims(each, WARMUP_SIZES).replace(", ", "x")) for each in inputs)
-        return ",".join(f"{name}:{rows}x{size}" for name, size in sizes)
-
     return {
         **WHOLE,
         "precision_mode": precision.upper(),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": f"{ENGINES}/{model.name}-{precision}",
+        "trt_engine_cache_path": f"{ENGINES}/{model.name}-{model.pixels}-{precision}",
         "trt_timing_cache_enable": "1",
-        "trt_profile_min_shapes": shapes(1),
-        "trt_profile_opt_shapes": shapes(batch),
-        "trt_profile_max_shapes": shapes(batch),
+        "trt_profile_min_shapes": profile(inputs, 1),
+        "trt_profile_opt_shapes": profile(inputs, batch),
+        "trt_profile_max_shapes": profile(inputs, batch),
     }
+
+
+def profile(inputs: Sequence[onnx.ValueInfoProto], rows: int) -> str:
+    """Shapes of a batch, as TensorRT's tools read them."""
+    sizes = ((each.name, _dims(each).replace(", ", "x")) for each in inputs)
+    return ",".join(f"{name}:{rows}x{size}" for name, size in sizes)
 
 
 def _accelerator(reason: str, kind: str, name: str, parameters: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from typing import cast
 
 from export.accuracy import MOST_LOSS
 from export.lowered import MOST_LOSS as LOWERED_MOST_LOSS
+from export.manifest import Pixels
 from export.parity import Tolerance
 from export.rtmdet import Network
 from export.serving import Accelerator, Precision, Serving
@@ -27,6 +28,7 @@ class Wish:
     labelled     annotations in COCO's format, to measure AP on; None: it is not measured
     images       folder of the labelled pictures; None: that of the annotations
     calibration  clips and photographs that int8 takes its ranges from; empty: `pictures`
+    pixels       what the served model takes
     accelerator  what runs the graph on a processor or a GPU, where it is not ONNX Runtime alone
     plan         whether the files for a TensorRT plan are written as well
     most_loss    points of AP that may be lost; None: the precision's own limit
@@ -41,6 +43,7 @@ class Wish:
     images: Path | None = None
     precision: Precision = "fp32"
     calibration: tuple[Path, ...] = ()
+    pixels: Pixels = "rgb"
     accelerator: Accelerator | None = None
     plan: bool = False
     most_loss: float | None = None
@@ -60,11 +63,14 @@ class Wish:
     @property
     def fp32_most_loss(self) -> float:
         """Of the same weights in float32; another precision has its own limit."""
-        return MOST_LOSS if self.most_loss is None or self.precision != "fp32" else self.most_loss
+        if self.most_loss is not None and self.precision == "fp32":
+            return self.most_loss
+        # Planes show a picture a little differently, which costs as much as fewer bits may.
+        return MOST_LOSS if self.pixels == "rgb" else LOWERED_MOST_LOSS
 
 
 def checked(
-    form: str, precision: str, accelerator: str | None
+    form: str, precision: str, accelerator: str | None, pixels: Pixels = "rgb"
 ) -> tuple[Precision, Accelerator | None]:
     """What of it can be had together. Raises ModelError with the way that there is."""
     if form not in {"onnx", "tensorrt", "plan"}:
@@ -83,6 +89,11 @@ def checked(
             "it is built; export PRECISION=fp32"
         )
     if form in {"tensorrt", "plan"}:
+        if pixels == "decoded":
+            raise ModelError(
+                f"FORMAT={form} PIXELS=decoded: an engine is built for one size of picture, and decoded ones have any; "
+                "export PIXELS=planar, or FORMAT=onnx, for which TensorRT builds as it meets sizes"
+            )
         if accelerator == "openvino":
             raise ModelError(
                 f"FORMAT={form} is for a GPU, ACCELERATOR=openvino for a processor: choose one"

@@ -7,9 +7,8 @@ RTMDet: Lyu et al. 2022, arXiv:2212.07784.
 
 import onnx
 
-from export.graphs.editor import FLOAT, INT32, UINT8, GraphEditor, batched
-from export.graphs.pixels import take_rgb_bytes
-from export.graphs.planar import take_planes
+from export.graphs.editor import FLOAT, INT32, GraphEditor, batched
+from export.graphs.planar import take_pixels
 from export.graphs.rows import pick, select
 from export.manifest import Model
 from orchestrator.errors import ModelError
@@ -33,25 +32,19 @@ def object_detector(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
             f"found {len(suppressions)}; export it with MMDeploy's detection_onnxruntime config"
         )
     corners, classes = suppressions[0].input[:2]
-    size, scale = model.preprocessing, None
-    if model.pixels == "rgb":
-        added = take_rgb_bytes(editor, "images", size)
-        inputs = [batched("images", UINT8, size.height, size.width, 3)]
-    else:
-        planes = take_planes(editor, model, decoded=model.pixels == "decoded")
-        inputs, added, scale = planes.inputs, planes.added, planes.scale
+    door = take_pixels(editor, model)
     chosen = select(editor, corners, classes, rows=ROWS, iou=IOU, score=SCORE)
     boxes = pick(editor, chosen, corners, width=4)
-    if scale is not None:
-        boxes = editor.add("Div", [boxes, scale])
+    if door.scale is not None:
+        boxes = editor.add("Div", [boxes, door.scale])
     return editor.finish(
-        inputs,
+        door.inputs,
         [
             (chosen.count, batched("count", INT32, 1)),
             (boxes, batched("boxes", FLOAT, ROWS, 4)),
             (chosen.scores, batched("scores", FLOAT, ROWS)),
             (chosen.labels, batched("labels", INT32, ROWS)),
         ],
-        prepend=added,
+        prepend=door.added,
         source_sha256=model.require_sha256(),
     )

@@ -7,9 +7,9 @@ TensorRT reads such a file, and none enters the model repository; only the plan 
 import onnx
 from onnx import helper
 
-from export.graphs.editor import FLOAT, INT32, UINT8, GraphEditor, batched
+from export.graphs.editor import FLOAT, INT32, GraphEditor, batched
 from export.graphs.object_detector import IOU, ROWS, SCORE
-from export.graphs.pixels import take_rgb_bytes
+from export.graphs.planar import take_pixels
 from export.manifest import Model
 from orchestrator.errors import ModelError
 
@@ -19,7 +19,7 @@ MOST_SORTED = 3840
 
 
 def plan(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    """`images` uint8 [N,H,W,3] -> count, boxes, scores, labels, as `object_detector`, by the plugin.
+    """The signature of `object_detector`, by the plugin; not for pictures of any size, which have no one profile.
 
     Raises:
         ModelError: the source is no end-to-end export, or chooses candidates before it suppresses any.
@@ -29,18 +29,17 @@ def plan(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
     if len(suppressions) != 1:
         raise ModelError(f"{model.name}: expected one NonMaxSuppression, found {len(suppressions)}")
     corners, classes = suppressions[0].input[:2]
-    added = take_rgb_bytes(editor, "images", model.preprocessing)
+    door = take_pixels(editor, model)
     count, boxes, scores, labels = _suppress(editor, corners, classes)
-    size = model.preprocessing
     made = editor.finish(
-        [batched("images", UINT8, size.height, size.width, 3)],
+        door.inputs,
         [
             (count, batched("count", INT32, 1)),
             (boxes, batched("boxes", FLOAT, ROWS, 4)),
             (scores, batched("scores", FLOAT, ROWS)),
             (labels, batched("labels", INT32, ROWS)),
         ],
-        prepend=added,
+        prepend=door.added,
         source_sha256=model.require_sha256(),
     )
     if any(node.op_type == "TopK" for node in made.graph.node):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.graphs.area import Letterbox
 from export.graphs.editor import FLOAT, UINT8, GraphEditor, batched
-from export.graphs.pixels import FirstConvolution, first_convolution
+from export.graphs.pixels import FirstConvolution, first_convolution, take_rgb_bytes
 from export.manifest import Model, Preprocessing
 from orchestrator.errors import ModelError
 
@@ -22,7 +22,7 @@ STEM = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Planes:
+class Door:
     """The new signature, how many nodes lead from it into the network, and where pictures are scaled, by what.
 
     scale  float32 [1]: pixels of the network per pixel of the picture; None where it comes in the right size
@@ -33,7 +33,16 @@ class Planes:
     scale: str | None
 
 
-def take_planes(editor: GraphEditor, model: Model, *, decoded: bool) -> Planes:
+def take_pixels(editor: GraphEditor, model: Model) -> Door:
+    """Feed the graph from what the model is to take: `images` uint8 [N,H,W,3] in RGB, or planes."""
+    if model.pixels != "rgb":
+        return take_planes(editor, model, decoded=model.pixels == "decoded")
+    size = model.preprocessing
+    added = take_rgb_bytes(editor, "images", size)
+    return Door([batched("images", UINT8, size.height, size.width, 3)], added, None)
+
+
+def take_planes(editor: GraphEditor, model: Model, *, decoded: bool) -> Door:
     """Feed the graph from luma uint8 [N,H,W], chroma uint8 [N,2,H/2,W/2] and colour float32 [N,3,4].
 
     Row c of `colour` is what luma, the two chromas and 1 add to R, G or B in 0..255; its first column is the
@@ -56,7 +65,7 @@ def take_planes(editor: GraphEditor, model: Model, *, decoded: bool) -> Planes:
         batched("chroma", UINT8, 2, *low),
         batched("colour", FLOAT, 3, 4),
     ]
-    return Planes(inputs, len(editor.graph.node) - before, scale)
+    return Door(inputs, len(editor.graph.node) - before, scale)
 
 
 def _halving(model: Model, first: FirstConvolution) -> FirstConvolution:

@@ -57,12 +57,9 @@ Frames = Annotated[
     list[Path] | None,
     typer.Option(help="Clips, photographs or folders to compare on. Default: sample clips."),
 ]
-PixelKind = Annotated[
-    Pixels | None,
-    typer.Option(
-        help="What the object detector takes: rgb, planar (YUV in its size), decoded (YUV of any size, for a GPU)."
-    ),
-]
+PIXEL_KIND = typer.Option(
+    help="What the object detector takes: rgb, planar (YUV in its size), decoded (YUV of any size, for a GPU)."
+)
 LabelledSet = Annotated[
     Path | None, typer.Option(help="Annotations in COCO's format, to measure AP on.")
 ]
@@ -110,7 +107,9 @@ def fetch_models(
 
 
 @app.command("prepare")
-def prepare_models(names: Names = None, pixels: PixelKind = None) -> None:
+def prepare_models(
+    names: Names = None, pixels: Annotated[Pixels | None, PIXEL_KIND] = None
+) -> None:
     """Make what Triton serves from files that are fetched already. Uses no network."""
     settings = load_settings()
     places = model_places(settings)
@@ -161,6 +160,7 @@ def export_model(
     form: Format = "onnx",
     precision: Precision = "fp32",
     accelerator: Accelerator = None,
+    pixels: Annotated[Pixels, PIXEL_KIND] = "rgb",
     frames: Frames = None,
     labelled: LabelledSet = None,
     images: Images = None,
@@ -178,21 +178,19 @@ def export_model(
     if only_environment:
         environment.set_up(place, console)
         return
-    bits, runs_on = checked(form, precision, accelerator)
+    bits, runs_on = checked(form, precision, accelerator, pixels)
     network = named(model)
     names = None if labels is None else labels_from(labels)
-    wish = Wish(network, checked_size(size or network.size), names)
-    wish = replace(wish, labelled=labelled, images=images, most_loss=ap_loss)
-    wish = replace(wish, precision=bits, accelerator=runs_on, plan=form == "plan")
+    wish = Wish(network, checked_size(size or network.size), names, most_loss=ap_loss)
+    wish = replace(wish, labelled=labelled, images=images, precision=bits, pixels=pixels)
+    wish = replace(wish, accelerator=runs_on, plan=form == "plan")
     settings = load_settings()
     # What may be refused in a second comes before what takes minutes.
     given = asyncio.run(obtain(network, checkpoint, model_places(settings), console))
     pictures = frames or asyncio.run(_sample_clips(settings, console))
     wish = replace(wish, pictures=_resolved(pictures), calibration=_resolved(calibration or ()))
     export = Export(wish, given, place, settings.state_dir / "exports", console)
-    export.collect()
-    environment.set_up(place, console)
-    _land(export, settings, console)
+    _carry_out(export, place, settings, console)
 
 
 @app.command("rollback")
@@ -210,7 +208,9 @@ def roll_back_model(
     Console(stderr=True).print(f"{slot}: version {now} instead of {before}. {told}", soft_wrap=True)
 
 
-def _land(export: Export, settings: Settings, console: Console) -> None:
+def _carry_out(export: Export, place: Environment, settings: Settings, console: Console) -> None:
+    export.collect()
+    environment.set_up(place, console)
     before = _served(settings)
     result = export.run(settings.triton.model_repository)
     landed = Prepared(result.folder / "model.onnx", "", result.changed)

@@ -128,7 +128,7 @@ def test_fewer_bits_are_served_with_the_rows_that_they_were_proven_with(
     content = (
         fp16(whole)
         if precision == "fp16"
-        else int8(whole, pictures, symmetric=False, inputs_only=False)
+        else int8(whole, {"images": pictures}, symmetric=False, inputs_only=False)
     )
     fewer.write_bytes(content)
     admit(fewer, sha256=hashlib.sha256(content).hexdigest())

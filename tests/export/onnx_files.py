@@ -31,13 +31,13 @@ def detector(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
 ) -> onnx.ModelProto:
-    """Look at no pixel and answer the same boxes for every picture, but end as MMDeploy's exports do.
+    """Look at no pixel and answer the same boxes for every picture, but begin and end as MMDeploy's exports do.
 
     Args:
         boxes: float32 (m, 4).
         scores: float32 (c, m).
     """
-    kernel = numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "kernel")
+    kernel = numpy_helper.from_array(np.zeros((1, 3, 3, 3), np.float32), "kernel")
     constants: dict[str, NDArray[np.generic]] = {
         "boxes0": boxes[np.newaxis],
         "scores0": scores[np.newaxis],
@@ -47,7 +47,14 @@ def detector(
     }
     nodes = [
         # One number a picture, always 0, gives boxes and scores their batch dimension.
-        helper.make_node("Conv", ["input", "kernel"], ["plane"]),
+        helper.make_node(
+            "Conv",
+            ["input", "kernel"],
+            ["plane"],
+            kernel_shape=[3, 3],
+            pads=[1, 1, 1, 1],
+            strides=[2, 2],
+        ),
         helper.make_node("ReduceMax", ["plane"], ["peak"], axes=[2, 3], keepdims=0),
         helper.make_node("Unsqueeze", ["peak"], ["zero"], axes=[2]),
         helper.make_node("Add", ["zero", "boxes0"], ["boxes"]),

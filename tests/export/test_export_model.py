@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 from export import install, versions
 from export.exported import note_of
 from export.install import Places
-from export.manifest import load
+from export.manifest import Pixels, load
 from export.prepare import up_to_date
 from export.proof import Proof
 from export.rtmdet import NETWORKS, checked_labels, checked_size, labels_from, named
@@ -209,26 +209,30 @@ def test_the_size_of_every_network_is_one_that_can_be_asked_for(network: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("form", "precision", "accelerator", "way_out"),
+    ("form", "precision", "accelerator", "pixels", "way_out"),
     [
-        ("torchscript", "fp32", None, "not known; onnx"),
-        ("onnx", "int4", None, "not known; fp32"),
-        ("onnx", "fp32", "cuda", "not known; openvino"),
-        ("tensorrt", "fp32", "openvino", "choose one"),
-        ("tensorrt", "fp16", None, "export FORMAT=onnx PRECISION=fp16"),
+        ("torchscript", "fp32", None, "rgb", "not known; onnx"),
+        ("onnx", "int4", None, "rgb", "not known; fp32"),
+        ("onnx", "fp32", "cuda", "rgb", "not known; openvino"),
+        ("tensorrt", "fp32", "openvino", "rgb", "choose one"),
+        ("tensorrt", "fp16", None, "rgb", "export FORMAT=onnx PRECISION=fp16"),
+        ("tensorrt", "fp32", None, "decoded", "one size of picture.*export PIXELS=planar"),
+        ("plan", "fp32", None, "decoded", "one size of picture.*export PIXELS=planar"),
     ],
 )
 def test_what_cannot_be_had_is_refused_with_the_way_out(
-    form: str, precision: str, accelerator: str | None, way_out: str
+    form: str, precision: str, accelerator: str | None, pixels: Pixels, way_out: str
 ) -> None:
     with pytest.raises(ModelError, match=way_out):
-        checked(form, precision, accelerator)
+        checked(form, precision, accelerator, pixels)
 
 
 def test_what_can_be_had_together_is_taken() -> None:
     assert checked("onnx", "fp32", None) == ("fp32", None)
     assert checked("tensorrt", "int8", None) == ("int8", "tensorrt")
     assert checked("onnx", "int8", "openvino") == ("int8", "openvino")
+    assert checked("plan", "fp32", None, "planar") == ("fp32", "tensorrt")
+    assert checked("onnx", "fp16", "openvino", "decoded") == ("fp16", "openvino")
 
 
 def test_an_unknown_network_is_refused_with_those_that_are_known() -> None:

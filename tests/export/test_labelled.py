@@ -12,6 +12,7 @@ from PIL import Image
 from export.coco import scale_of
 from export.labelled import Labelled
 from orchestrator.errors import ModelError
+from orchestrator.inference.letterbox import letterbox
 from tests.export.labelling import blank, written
 
 LABELS = ("car", "person")
@@ -24,7 +25,7 @@ def content(tmp_path: Path) -> dict[str, Any]:
 
 def refused(content: dict[str, Any], folder: Path, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
-        list(Labelled.read(written(content, folder)).letterboxed(64))
+        list(Labelled.read(written(content, folder)).pictures())
 
 
 def test_a_set_is_read_and_its_categories_are_the_models_classes(
@@ -33,8 +34,7 @@ def test_a_set_is_read_and_its_categories_are_the_models_classes(
     labelled = Labelled.read(written(content, tmp_path))
     assert (len(labelled.images), labelled.counted) == (20, 20)
     assert labelled.classes(LABELS) == {1: 3}
-    boxed = list(labelled.letterboxed(64))
-    assert boxed[0].image.shape == (64, 64, 3)
+    boxed = [letterbox(picture, 64) for picture in labelled.pictures()]
     truth = json.loads(labelled.truth(np.array([scale_of(each) for each in boxed])))
     assert truth["images"][0] == {"id": 7, "width": 100, "height": 100}
     assert truth["annotations"][0]["bbox"] == [10, 20, 40, 40]
@@ -46,7 +46,7 @@ def test_pictures_may_lie_elsewhere(content: dict[str, Any], tmp_path: Path) -> 
     path = written(content, tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"20 of 20 pictures are not in .*IMAGES=folder"):
         Labelled.read(path)
-    assert len(list(Labelled.read(path, tmp_path).letterboxed(64))) == 20
+    assert len(list(Labelled.read(path, tmp_path).pictures())) == 20
 
 
 def test_a_picture_without_boxes_belongs_to_the_set(
@@ -54,7 +54,7 @@ def test_a_picture_without_boxes_belongs_to_the_set(
 ) -> None:
     Image.new("RGB", (50, 50)).save(tmp_path / "empty.png")
     content["images"].append({"id": 99, "file_name": "empty.png"})
-    assert len(list(Labelled.read(written(content, tmp_path)).letterboxed(64))) == 21
+    assert len(list(Labelled.read(written(content, tmp_path)).pictures())) == 21
 
 
 def test_a_category_that_nothing_is_labelled_with_need_not_be_known(

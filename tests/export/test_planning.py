@@ -125,3 +125,15 @@ def test_the_plan_is_built_for_every_batch_that_is_served(model: Model, tmp_path
     assert "--minShapes=images:1x8x8x3" in command
     assert f"--maxShapes=images:{config.max_batch_size}x8x8x3" in command
     assert "--onnx=plan.onnx --saveEngine=model.plan" in command
+
+
+def test_a_plan_takes_the_planes_that_the_served_graph_takes(model: Model, tmp_path: Path) -> None:
+    wanted = model.model_copy(update={"pixels": "planar"})
+    source = detector(BOXES, SCORES)
+    assert list(plan(source, wanted).graph.input) == list(
+        object_detector(source, wanted).graph.input
+    )
+    folder = planning.write(source, wanted, tmp_path / "plan")
+    command = (folder / "build.sh").read_text()
+    assert "--minShapes=luma:1x8x8,chroma:1x2x4x4,colour:1x3x4 " in command
+    assert "--maxShapes=luma:8x8x8,chroma:8x2x4x4,colour:8x3x4 " in command

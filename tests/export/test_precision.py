@@ -20,7 +20,7 @@ from export.graphs.trunk import between, inner_convolutions
 from export.lowered import Lowered
 from export.lowering import fp16, int8
 from export.proof import Proof
-from export.transfer import digest_of
+from export.sent import Sent
 from orchestrator.errors import ModelError
 from tests.export.bench import SIZE, Bench
 from tests.export.footage import PEOPLE_CLIP, pictures
@@ -32,7 +32,7 @@ from tests.export.standing_in import OPSET
 def in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same on fewer frames."""
     monkeypatch.setattr(sets, "AGREED_ON", 32)
-    monkeypatch.setattr(sets, "CALIBRATED_ON", 8)
+    monkeypatch.setattr(sets, "CALIBRATED_ON", 16)
     monkeypatch.setattr(cost, "TURNS", 2)
 
 
@@ -142,9 +142,9 @@ def test_int8_lands_with_what_it_lost_and_what_it_was_calibrated_on(
     assert 0.0 < spent.size < 0.6
     note = note_of(result.folder)
     assert note is not None
-    (frames,) = (bench.folder / "work").rglob("calibration.npy")
+    (frames,) = (bench.folder / "work").rglob("calibration.rgb.images.npy")
     assert note.options["precision"] == "int8"
-    assert note.options["calibration"] == digest_of(frames)
+    assert note.options["calibration"] == Sent(frames.parent, "calibration", "rgb").digest()
     assert not bench.export(precision="int8", labelled=people, most_loss=20.0, **on(clips)).changed
 
 
@@ -207,7 +207,9 @@ def test_int8_is_plain_onnx_with_its_signature_and_its_decoding_in_float(
     served: Path, clips: Path, tmp_path: Path, symmetric: bool
 ) -> None:
     path = tmp_path / "int8.onnx"
-    path.write_bytes(int8(served, frames(clips), symmetric=symmetric, inputs_only=symmetric))
+    path.write_bytes(
+        int8(served, {"images": frames(clips)}, symmetric=symmetric, inputs_only=symmetric)
+    )
     model = admit(path, sha256=None)
     source = onnx.load(served)
     assert [each.name for each in model.graph.output] == ["count", "boxes", "scores", "labels"]
@@ -228,7 +230,7 @@ def test_int8_is_plain_onnx_with_its_signature_and_its_decoding_in_float(
 
 def test_symmetric_int8_has_no_offset_anywhere(served: Path, clips: Path, tmp_path: Path) -> None:
     model = onnx.load_model_from_string(
-        int8(served, frames(clips), symmetric=True, inputs_only=True)
+        int8(served, {"images": frames(clips)}, symmetric=True, inputs_only=True)
     )
     values = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
     points = [

@@ -172,7 +172,7 @@ def test_tensorrt_keeps_its_engines_and_builds_one_for_every_batch(
     assert parameters["precision_mode"] == precision.upper()
     assert parameters["trt_engine_cache_enable"] == "1"
     # Engines of other weights are elsewhere: TensorRT would not notice.
-    assert parameters["trt_engine_cache_path"] == f"{ENGINES}/{detector[0].name}-{precision}"
+    assert parameters["trt_engine_cache_path"] == f"{ENGINES}/{detector[0].name}-rgb-{precision}"
     shapes = [parameters[f"trt_profile_{which}_shapes"] for which in ("min", "opt", "max")]
     assert shapes == [f"images:{rows}x320x320x3" for rows in (1, 8, 8)]
 

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import onnx
 import typer
 from onnx import version_converter
@@ -60,7 +59,11 @@ def main(
         for method, symmetric, inputs_only in WAYS:
             path = folder / "int8.onnx"
             content = int8(
-                served, calibration, symmetric=symmetric, inputs_only=inputs_only, method=method
+                served,
+                {"images": calibration},
+                symmetric=symmetric,
+                inputs_only=inputs_only,
+                method=method,
             )
             path.write_bytes(content)
             figures = _agreement(served, path, frames, size, folder)
@@ -106,7 +109,7 @@ def _time(one: Path, other: Path, frames: Pixels, *, on_openvino: bool) -> str:
         session = session_of(one, threads=1, on_openvino=on_openvino)
     except ModelError:
         return "not installed"
-    picture = np.ascontiguousarray(frames[:1])
+    picture = {"images": frames[:1]}
     return f"{Cost.of((one, session), (other, session_of(other, threads=1)), picture).time:.2f}"
 
 
