@@ -1,8 +1,10 @@
-"""Requests whose tensors lie in shared memory: each is followed to its end, whoever still waits for it.
+"""Requests on their way: each is followed to its end, whoever still waits for it.
 
-A request that is given up is not cancelled: nobody would tell when Triton has read its last byte, and another
-frame's pixels in that place would be found in its answer, or in the answer of a batch. It stays on its way, keeps
-its slot, and gives the slot back when its answer comes; Triton refuses it by itself if it is still in the queue.
+A request that is given up is not cancelled, for Triton 2.51 (24.10) now and then dies of that: the thread that hears of
+it looks at what another has given back (triton-inference-server/server#8034). And of tensors in shared memory nobody
+would tell when its last byte was read: another frame's pixels in that place would be found in its answer, or in the
+answer of a batch. It stays on its way, keeps its slot, and gives the slot back when its answer comes; Triton
+refuses it by itself if it is still in the queue.
 """
 
 import asyncio
@@ -24,6 +26,8 @@ REFUSED_AS_LATE = ("timeout expired", "maximum queue size")
 GONE = re.compile(
     r"unknown model: '[^']*' version \S+ is not|unexpected (shape|datatype) for input"
 )
+# For answers that are still to come when the client is closed; Triton refuses what waits longer than half a second.
+SETTLE_S = 1.0
 # Codes that a connection which breaks does not give.
 FROM_TRITON = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 
@@ -33,15 +37,15 @@ class Calls:
         self._metrics = metrics
         self._on_their_way: set[asyncio.Task[Message | grpc.RpcError]] = set()
 
-    async def answer(self, call: Call, slot: Slot, left_s: float) -> Message:
-        """Wait for the answer as long as is left; the slot is looked after. Raises RpcError, TimeoutError."""
+    async def answer(self, call: Call, slot: Slot | None, left_s: float) -> Message:
+        """Wait for the answer as long as is left; a slot is looked after. Raises RpcError, TimeoutError."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # To await the call itself and to be cancelled meanwhile would cancel the call.
         call.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
         try:
             async with asyncio.timeout(left_s):
                 await ended
-        except BaseException:  # a cancellation too: whoever leaves, the slot is looked after
+        except BaseException:  # a cancellation too: whoever leaves, the call goes on
             self._follow(call, slot)
             raise
         found = await _settled(call, slot)
@@ -49,23 +53,27 @@ class Calls:
             raise found
         return found
 
-    def _follow(self, call: Call, slot: Slot) -> None:
+    def _follow(self, call: Call, slot: Slot | None) -> None:
         following = asyncio.get_running_loop().create_task(_settled(call, slot))
         self._on_their_way.add(following)
-        self._metrics.slots_held.inc()
         following.add_done_callback(self._on_their_way.discard)
-        following.add_done_callback(lambda _: self._metrics.slots_held.dec())
+        if slot is not None:
+            self._metrics.slots_held.inc()
+            following.add_done_callback(lambda _: self._metrics.slots_held.dec())
 
     async def close(self) -> None:
-        """Stop following. Their slots are not used again."""
-        for following in (left := tuple(self._on_their_way)):
+        """Follow them a moment longer, and no more. The slots of those that are left are not used again."""
+        if not self._on_their_way:
+            return
+        _, left = await asyncio.wait(tuple(self._on_their_way), timeout=SETTLE_S)
+        for following in left:
             following.cancel()
         if left:
             await asyncio.wait(left)
 
 
-async def _settled(call: Call, slot: Slot) -> Message | grpc.RpcError:
-    """What the call ends with; then the slot is given back, or lost where nobody can tell."""
+async def _settled(call: Call, slot: Slot | None) -> Message | grpc.RpcError:
+    """What the call ends with; then a slot is given back, or lost where nobody can tell."""
     settled = False
     try:
         answer = await call
@@ -76,10 +84,8 @@ async def _settled(call: Call, slot: Slot) -> Message | grpc.RpcError:
     else:
         return answer
     finally:
-        if settled:
-            slot.give_back()
-        else:
-            slot.lose()
+        if slot is not None:
+            slot.give_back() if settled else slot.lose()
 
 
 def refused_as_late(error: grpc.RpcError) -> bool:

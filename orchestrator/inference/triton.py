@@ -50,6 +50,8 @@ CHANNEL = [
 ]
 ASK_AGAIN_S = 0.1
 LEAST_S = 0.001
+# An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
+GIVEN_UP_S = 30.0
 # What it says of a region that it has forgotten; the request was not looked at.
 REGION_UNKNOWN = "Unable to find shared memory region"
 
@@ -240,7 +242,8 @@ class TritonClient:
                 model, tensors, request_id=request_id, timeout_us=int(left_s * 1e6), slot=slot
             )
             if slot is None:
-                return await self._stub.ModelInfer(request, timeout=left_s)
+                call = self._stub.ModelInfer(request, timeout=max(left_s, GIVEN_UP_S))
+                return await self._calls.answer(call, None, left_s)
             try:
                 return await self._calls.answer(self._stub.ModelInfer(request), slot, left_s)
             except grpc.RpcError as error:

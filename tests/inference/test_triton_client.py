@@ -220,6 +220,35 @@ async def test_a_cancelled_request_frees_its_place(bench: Bench) -> None:
     assert len(await bench.detect()) == 1
 
 
+async def test_a_request_that_is_late_is_not_cancelled_on_the_wire(bench: Bench) -> None:
+    """Triton 2.51 dies of cancellations."""
+    bench.server.delay_s = 0.5
+    with pytest.raises(InferenceStale):
+        await bench.detect(within_s=0.2)
+    await bench.client.close()  # waits for it
+    assert (bench.server.requests, bench.server.at_once, bench.server.cancelled) == (1, 0, 0)
+
+
+async def test_nor_is_one_that_nobody_waits_for(bench: Bench) -> None:
+    bench.server.delay_s = 0.5
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(bench.detect())
+        while not bench.server.requests:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        asked.cancel()
+    assert bench.server.at_once == 1
+    await bench.client.close()
+    assert (bench.server.at_once, bench.server.cancelled) == (0, 0)
+
+
+async def test_a_client_that_is_closed_does_not_wait_long_for_what_it_gave_up(bench: Bench) -> None:
+    bench.server.delay_s = 30.0
+    with pytest.raises(InferenceStale):
+        await bench.detect(within_s=0.1)
+    async with asyncio.timeout(5.0):
+        await bench.client.close()
+
+
 async def test_a_server_that_is_not_there_is_named_with_its_address() -> None:
     metrics = Metrics(CollectorRegistry())
     breaker = Breaker(3, 1.0, on_change=lambda is_open: None)

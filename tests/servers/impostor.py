@@ -46,6 +46,7 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
     described: int = 0
     describing_s: float = 0.0
     requests: int = 0
+    cancelled: int = 0
     at_once: int = 0
     most_at_once: int = 0
     url: str = ""
@@ -90,6 +91,9 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await asyncio.sleep(self.delay_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         finally:
             self.at_once -= 1
         await self._heed(request.model_name, request.model_version, context)
