@@ -97,6 +97,10 @@ class Keeper:
         return self._endpoint
 
     @property
+    def log(self) -> Path:
+        return self._log.path
+
+    @property
     def attached(self) -> bool:
         """Whether another process keeps the server."""
         return self._endpoint is not None and self._process is None
@@ -164,7 +168,7 @@ class Keeper:
         misses = 0
         cause = "does not answer"
         while misses < self._patience.misses:
-            code = await self._ended_within(self._patience.check_interval_s)
+            code = await self.ended_within(self._patience.check_interval_s)
             if code is not None:
                 return f"ended with exit code {code}"
             try:
@@ -176,7 +180,8 @@ class Keeper:
             self._process.kill()
         return cause
 
-    async def _ended_within(self, seconds: float) -> int | None:
+    async def ended_within(self, seconds: float) -> int | None:
+        """The exit code, 128 + n for signal n, once it is gone and its log is whole; None while it runs."""
         if self._process is None:
             await asyncio.sleep(seconds)
             return None

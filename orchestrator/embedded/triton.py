@@ -78,6 +78,15 @@ class EmbeddedTriton:
         """Whether another process started it, and will end it."""
         return self._keeper.attached
 
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._keeper.log
+
+    async def ended_within(self, seconds: float) -> int | None:
+        """Wait for it to end by itself: its exit code, 128 + n for signal n, or None while it runs."""
+        return await self._keeper.ended_within(seconds)
+
     async def watch(self) -> Never:
         """Start it anew, on the same ports, whenever it is lost."""
         await self._keeper.watch()

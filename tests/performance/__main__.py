@@ -89,7 +89,7 @@ def _measure(name: Name, bench: Bench) -> Outcome | None:
     section = cast(Section, importlib.import_module(f"tests.performance.{name}"))
     outcome: Outcome | None = None
     try:
-        outcome = asyncio.run(section.measure(bench))
+        outcome = asyncio.run(section.measure(replace(bench, section=name)))
     except* Lacking as lack:
         bench.console.print(f"skipped: {_words(lack)}", highlight=False, markup=False)
         outcome = Outcome(name, ())

@@ -28,8 +28,9 @@ MODELS = ROOT / "model_repository"
 class Bench:
     """What was asked for.
 
-    folder  .fess/bench, for results and for what is worth keeping between runs
-    only    parts of a section; empty for all
+    folder   .fess/bench, for results and for what is worth keeping between runs
+    only     parts of a section; empty for all
+    section  that is measured
     """
 
     quick: bool
@@ -38,6 +39,7 @@ class Bench:
     cameras: int = 10
     seconds: float | None = None
     only: tuple[str, ...] = ()
+    section: str = ""
 
     def wants(self, part: str) -> bool:
         return not self.only or part in self.only

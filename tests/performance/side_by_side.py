@@ -10,9 +10,11 @@ import numpy as np
 
 from orchestrator.embedded.triton import EmbeddedTriton
 from tests.performance.bench import Bench
+from tests.performance.last_words import explained
 from tests.performance.outcome import Figure, figure_text
 from tests.performance.statistic import geometric_mean
 from tests.performance.throughput import Throughput, throughput
+from tests.performance.traffic import LoadEnded
 from tests.performance.usage import Account, pin
 
 PAIRS = 5
@@ -162,6 +164,13 @@ class Arena:
         return comparison
 
     async def measure(self, load: Load) -> Measured:
+        """Raises LoadEnded, TritonEnded, OSError."""
+        try:
+            return await self._measured(load)
+        except (LoadEnded, OSError) as failure:  # TimeoutError too
+            raise await explained(failure, self.triton, self.bench) from failure
+
+    async def _measured(self, load: Load) -> Measured:
         with load() as work:
             if self.load_core is not None:
                 for pid in work.pids:

@@ -1,19 +1,26 @@
 """Both clients send what the pipeline sends, and the model without work is like the one with it."""
 
 import json
+import os
+import signal
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from rich.console import Console
 
 from export.frames import gather
 from orchestrator.embedded.triton import EmbeddedTriton
+from orchestrator.embedded.triton_files import TritonFiles
+from tests.performance.bench import Bench
 from tests.performance.heavy_model import write_heavy
 from tests.performance.perf_analyzer import write_input
 from tests.performance.serving import Found
-from tests.performance.side_by_side import Comparison
+from tests.performance.side_by_side import Arena, AtWork, Comparison
 from tests.performance.tensors import read, recorded
 from tests.performance.traffic import LoadEnded
 from tests.performance.wire_model import NAME, write_wire
@@ -62,6 +69,29 @@ async def test_a_comparison_that_fails_is_told_and_the_others_stay() -> None:
     assert await found.hold(fine()) is not None
     assert [each.what for each in found.comparisons] == ["what"]
     assert found.notes == ["Not measured: it ended early."]
+
+
+@pytest.mark.xdist_group("triton")
+async def test_what_a_triton_said_that_ended_by_itself_is_kept_and_named(
+    triton_files: TritonFiles, served_models: Path, tmp_path: Path
+) -> None:
+    bench = Bench(True, tmp_path / "bench", Console(quiet=True), section="serving")
+    bench.folder.mkdir()
+    repository = write_wire(tmp_path / "wire", served_models / "object_detector")
+
+    @contextmanager
+    def ends() -> Iterator[AtWork]:
+        yield AtWork((), list)
+        raise LoadEnded("our load ended early")
+
+    async with EmbeddedTriton(repository, tmp_path / "state") as triton:
+        arena, found = Arena(bench, triton, NAME), Found()
+        os.kill(triton.pid, signal.SIGSEGV)
+        assert await found.hold(arena.compare("R_wire", ends, ends, None)) is None
+    kept = bench.folder / "serving-triton.log"
+    assert "Signal (11) received" in kept.read_text()
+    (note,) = found.notes
+    assert f"Triton ended by itself, exit code 139, its log is {kept}" in note
 
 
 @pytest.mark.xdist_group("triton")
