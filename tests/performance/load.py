@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import random
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -65,12 +66,17 @@ class Load:
                 model, next(turns), outputs, deadline_s=time.monotonic() + PATIENCE_S
             )
 
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tell())
-            if order.traffic.rate is not None:
-                tasks.create_task(self._open(ask, order.traffic, tasks))
-            for _ in range(order.traffic.concurrency or 0):
-                tasks.create_task(self._closed(ask))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tell())
+                if order.traffic.rate is not None:
+                    tasks.create_task(self._open(ask, order.traffic, tasks))
+                for _ in range(order.traffic.concurrency or 0):
+                    tasks.create_task(self._closed(ask))
+        finally:
+            await (
+                client.close()
+            )  # waits for what is on its way: Triton may die of a connection that breaks
 
     async def _closed(self, ask: Ask) -> None:
         while True:
@@ -137,5 +143,11 @@ def triton_settings(order: Order) -> TritonSettings:
     return TritonSettings.model_validate(chosen)
 
 
+async def main(order: Order) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(Load().run(order))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+
+
 if __name__ == "__main__":
-    asyncio.run(Load().run(Order.read(sys.argv[1])))
+    asyncio.run(main(Order.read(sys.argv[1])))

@@ -38,6 +38,7 @@ INFER_BAR, WIRE_BAR, E2E_BAR = 0.95, 0.90, 0.90
 E2E = f"R_e2e: pipeline over {FILES} files"
 TIMES = 12  # as often as the heavy network looks at a frame
 MODULE = "tests.performance.load"
+GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,5 +344,9 @@ def _process(order: str, output: int) -> Iterator[int]:
         if process.poll() is not None:
             raise LoadEnded("our load ended early; its message is above")
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
