@@ -73,7 +73,9 @@ Calibration = Annotated[
 Loss = Annotated[
     float | None,
     typer.Option(
-        "--ap-loss", min=0, help="Points of AP that may be lost. Default: 0.5; 1 of int8 and fp16."
+        "--ap-loss",
+        min=0,
+        help="Points of AP that may be lost. Default: 0.5; 1 of int8, fp16 and planes.",
     ),
 ]
 Folder = Annotated[
