@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from export.detecting import by_served
 from export.environment import Environment, ask, code_in
 from export.exporting import Export, Result
 from export.frames import gather
-from export.manifest import load
+from export.manifest import Pixels, load
 from export.parity import Tolerance, difference
 from export.prepare import prepare
 from export.rtmdet import named
@@ -81,11 +82,10 @@ def exported(
     checkpoint: Path,
     clips: Path,
     folder: Path,
-    *,
-    plan: bool = False,
+    **wishes: Any,
 ) -> Result:
     inspect(checkpoint)
-    wish = Wish(named(network), 320, None, (clips / PEOPLE_CLIP,), count=8, plan=plan)
+    wish = Wish(named(network), 320, None, (clips / PEOPLE_CLIP,), count=8, **wishes)
     source = Checkpoint(checkpoint, digest_of(checkpoint), "of its owner", "")
     export = Export(wish, source, environment, folder / "work", silent())
     return export.run(folder / "repository")
@@ -113,6 +113,21 @@ def test_a_trained_network_made_anew_finds_what_its_public_export_finds(
     assert found.rows >= 20
     assert found.missing + found.extra <= 1
     assert found.box_px < 0.5
+
+
+@pytest.mark.parametrize("pixels", ["planar", "decoded"])
+def test_a_trained_network_finds_in_planes_what_it_finds_in_rgb(
+    environment: Environment, nano: Path, clips: Path, tmp_path: Path, pixels: Pixels
+) -> None:
+    variant = exported(
+        environment, "rtmdet-nano", nano, clips, tmp_path, pixels=pixels
+    ).proof.variant
+    assert variant is not None
+    assert (variant.same.missing, variant.same.extra) == (0, 0)
+    assert variant.same.box_px < 0.05
+    assert variant.same.score < 1e-4
+    assert variant.rows > 50
+    assert variant.iou > 0.99
 
 
 def test_a_network_of_cocos_classes_lands_with_their_names(

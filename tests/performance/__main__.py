@@ -32,6 +32,7 @@ class Name(StrEnum):
     GALLERY = "gallery"
     CAPACITY = "capacity"
     GROWTH = "growth"
+    SWAP = "swap"
 
 
 def main(

@@ -82,7 +82,7 @@ class Servers:
 
 
 @asynccontextmanager
-async def servers(folder: Path) -> AsyncIterator[Servers]:
+async def servers(folder: Path, repository: Path = MODELS) -> AsyncIterator[Servers]:
     """Raises Lacking."""
     if any(prepare.up_to_date(model, MODELS) is None for model in manifest.load().defaults()):
         raise Lacking("the models are not prepared: run `make models`")
@@ -92,7 +92,7 @@ async def servers(folder: Path) -> AsyncIterator[Servers]:
         raise Lacking(str(error)) from error
     async with (
         EmbeddedRedis(folder / "state") as redis,
-        EmbeddedTriton(MODELS, folder / "state") as triton,
+        EmbeddedTriton(repository, folder / "state") as triton,
     ):
         yield Servers(triton, redis, settings_of(folder, redis, triton))
 
