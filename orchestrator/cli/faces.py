@@ -123,6 +123,10 @@ def show(person: Person) -> None:
 def remove(person: Person, yes: Annotated[bool, typer.Option("--yes", "-y")] = False) -> None:
     """Remove a person and every vector of their face."""
     if not yes:
+        if asyncio.run(_find(person)) is None:
+            raise _nobody(person)
+        if not sys.stdin.isatty():
+            raise GalleryError("nobody is here to ask; --yes removes without asking")
         typer.confirm(f"Remove {person} and all their faces?", abort=True)
     if asyncio.run(_remove(person)) is None:
         raise _nobody(person)

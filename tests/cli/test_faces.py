@@ -99,10 +99,11 @@ def test_a_person_is_shown_without_the_vectors_and_removed(desk: Desk) -> None:
     assert isinstance(desk.type("show", "Ben").exception, GalleryError)
 
 
-def test_removal_asks_first(desk: Desk) -> None:
+def test_removal_asks_first_and_only_about_somebody(desk: Desk) -> None:
     desk.said("enrol", "Ben", desk.photo("bird"))
-    assert desk.type("remove", "Ben").exit_code == 1
+    assert "--yes" in str(desk.type("remove", "Ben").exception)  # nobody is there to be asked
     assert "Ben" in desk.people()
+    assert "nobody called Bean" in str(desk.type("remove", "Bean").exception)
 
 
 def test_every_unfit_file_is_refused_with_its_reason_and_nobody_is_enrolled(desk: Desk) -> None:
