@@ -48,6 +48,7 @@ CHANNEL = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 ]
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 ASK_AGAIN_S = 0.1
 LEAST_S = 0.001
 # An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
@@ -87,6 +88,10 @@ class TritonClient:
         self._patient = patient
         self._channel = grpc.aio.insecure_channel(url, options=CHANNEL)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        # Of requests that `infer_request` has serialised.
+        self._infer = self._channel.unary_unary(
+            MODEL_INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
+        )
         self._url = url
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -242,10 +247,10 @@ class TritonClient:
                 model, tensors, request_id=request_id, timeout_us=int(left_s * 1e6), slot=slot
             )
             if slot is None:
-                call = self._stub.ModelInfer(request, timeout=max(left_s, GIVEN_UP_S))
+                call = self._infer(request, timeout=max(left_s, GIVEN_UP_S))
                 return await self._calls.answer(call, None, left_s)
             try:
-                return await self._calls.answer(self._stub.ModelInfer(request), slot, left_s)
+                return await self._calls.answer(self._infer(request), slot, left_s)
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE and not from_triton(error):
                     self._sharing.lost()
