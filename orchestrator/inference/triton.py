@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -38,6 +39,9 @@ from orchestrator.ports import ModelVersion
 
 __all__ = ["ServedModel", "TritonClient"]
 
+Channel = Any  # of grpc.aio, untyped
+Method = Any
+
 # The reconnect back-off of gRPC grows to two minutes by default; a restarted Triton must be found within a second.
 CHANNEL = [
     ("grpc.max_send_message_length", 2**31 - 1),
@@ -48,7 +52,6 @@ CHANNEL = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 ]
-MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 ASK_AGAIN_S = 0.1
 LEAST_S = 0.001
 # An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
@@ -88,10 +91,7 @@ class TritonClient:
         self._patient = patient
         self._channel = grpc.aio.insecure_channel(url, options=CHANNEL)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        # Of requests that `infer_request` has serialised.
-        self._infer = self._channel.unary_unary(
-            MODEL_INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
-        )
+        self._infer = _infer_method(self._channel)
         self._url = url
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -280,6 +280,14 @@ class TritonClient:
 
 def _cause(error: InferenceError) -> str:
     return type(error).__name__.removeprefix("Inference").lower()
+
+
+def _infer_method(channel: Channel) -> Method:
+    """Takes what `infer_request` has serialised."""
+    return channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        response_deserializer=service_pb2.ModelInferResponse.FromString,
+    )
 
 
 def _loop_time(monotonic_s: float) -> float:

@@ -15,8 +15,8 @@ from orchestrator.ports import ModelVersion
 Array = NDArray[Any]
 Message = Any  # protobuf's classes are generated at run time
 
-# How a field `raw_input_contents` begins. Serialised messages may be joined, so pixels are copied once, into the request
-# as gRPC takes it, and not into a message, out of it and to the end of another buffer (decision 0018).
+# How an element of `raw_input_contents` begins. Serialised parts of a message may be joined, so pixels are copied
+# once, into what gRPC is given, and not into a message first (decision 0018).
 RAW_CONTENT = bytes([service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
 DTYPES = {"UINT8": np.uint8, "FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 
