@@ -259,6 +259,6 @@ def make_triton_client(
 def _breaker_changed(metrics: Metrics, is_open: bool) -> None:
     metrics.breaker_open.set(is_open)
     if is_open:
-        log.error("Triton does not answer; frames are skipped until it does")
+        log.error("Triton does not answer in time, or not at all; frames are skipped until it does")
     else:
         log.warning("Triton answers again")

@@ -8,6 +8,8 @@ import math
 # The quickest picture of the last one to two windows says how long the way takes at best. A camera's clock
 # that is wrong by 50 millionths moves by 3 ms meanwhile.
 WINDOW_S = 30.0
+# A stream this far behind is inspected less often until it has caught up.
+BEHIND_S = 0.25
 
 
 class Lag:
@@ -26,3 +28,17 @@ class Lag:
             self._turn_s = decoded_s + WINDOW_S
         self._quickest_s = min(self._quickest_s, way_s)
         return way_s - min(self._quickest_s, self._before_s)
+
+
+class Relief:
+    """Leaves out every second frame that is due while the decoder is behind, and needs what they would cost.
+
+    Never more than that, for a congested network looks the same and is not helped by it.
+    """
+
+    def __init__(self) -> None:
+        self._left_out = False
+
+    def leaves_out(self, lag_s: float) -> bool:
+        self._left_out = lag_s > BEHIND_S and not self._left_out
+        return self._left_out

@@ -1,5 +1,7 @@
 """The thread that decodes one camera and puts the frames that are wanted into its mailbox."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from orchestrator.camera import Camera
-from orchestrator.capture.lag import Lag
+from orchestrator.capture.lag import Lag, Relief
 from orchestrator.capture.mailbox import Mailbox
 from orchestrator.capture.media_time import MediaTime, Sampler
 from orchestrator.capture.picture import AvPicture
@@ -19,6 +21,8 @@ from orchestrator.frame import Frame
 from orchestrator.ledger import CameraLedger, Skip
 from orchestrator.settings import CaptureSettings
 
+# The loop and Triton come first: what is decoded is finished before more is decoded (decision 0019).
+NICE = 10
 # A pause longer than this is slept in pieces, so that the watchdog sees that the thread is well.
 NAP_S = 0.5
 # A paced stream that is this far behind does not hurry to catch up.
@@ -88,6 +92,7 @@ class Reader:
         self._note_lag = note_lag
         # A turn is kept by the clock on the wall, which a replay must not look at.
         self._sampler = Sampler(camera.fps, None if reading.lossless else continuity.turn)
+        self._relief = Relief()
         self._stopped = threading.Event()
         self.progress = Progress(time.monotonic())
 
@@ -97,6 +102,7 @@ class Reader:
 
     def run(self) -> None:
         with _Outcome(self._mailbox):
+            _step_back()
             again = True
             while again and not self._stopped.is_set():
                 with open_source(self._camera, self._settings) as source:
@@ -118,18 +124,19 @@ class Reader:
                 return
             decoded_s = time.monotonic()
             pts_s = self._time.advance(decoded.stamp_s, decoded_s)
+            lag_s = 0.0
             if lag is not None:
-                self._note_lag(lag.of(pts_s, decoded_s))
+                self._note_lag(lag_s := lag.of(pts_s, decoded_s))
             if pace is not None:
                 self._wait(pace, pts_s)
                 if self._stopped.is_set():
                     return
-            self._deliver(decoded, pts_s)
+            self._deliver(decoded, pts_s, lag_s)
         if empty or not source.ends:
             what = "holds no picture" if empty else "closed the stream"
             raise StreamEnded(self._camera.camera_id, f"{self._camera.address} {what}")
 
-    def _deliver(self, decoded: Decoded, pts_s: float) -> None:
+    def _deliver(self, decoded: Decoded, pts_s: float, lag_s: float) -> None:
         frame_number = self._ledger.decoded()
         if not decoded.sound:
             self._ledger.skipped(Skip.ERROR)
@@ -137,6 +144,8 @@ class Reader:
         self.progress.whole()
         if not self._sampler.wants(pts_s, self._time.step_s, time.monotonic()):
             self._ledger.skipped(Skip.SAMPLING)
+        elif self._relief.leaves_out(lag_s):
+            self._ledger.skipped(Skip.BUSY)
         else:
             picture = AvPicture(decoded.frame, self._scaler)
             started_at = self._reading.started_at
@@ -158,6 +167,13 @@ class Reader:
             if self._stopped.wait(min(left_s, NAP_S)):
                 return
             self.progress.touch()
+
+
+def _step_back() -> None:
+    """Elsewhere than on Linux a thread has no priority of its own."""
+    if sys.platform == "linux":
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), usual + NICE)
 
 
 class Pace:

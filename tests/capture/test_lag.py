@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.capture.lag import WINDOW_S, Lag
+from orchestrator.capture.lag import WINDOW_S, Lag, Relief
 
 
 def lags(ways_s: list[float], step_s: float = 0.04) -> list[float]:
@@ -31,3 +31,16 @@ def test_a_way_that_became_longer_for_good_is_the_usual_one_after_a_minute() -> 
     found = lags([0.1] * 5 + [0.4] * pictures)
     assert found[10] == pytest.approx(0.3)
     assert found[-1] == pytest.approx(0.0)
+
+
+def test_a_stream_that_is_behind_is_inspected_half_as_often_until_it_has_caught_up() -> None:
+    relief = Relief()
+    behind_s = [0.0, 0.0, 0.4, 0.4, 0.4, 0.4, 0.3, 0.0, 0.0]
+    assert [n for n, lag_s in enumerate(behind_s) if not relief.leaves_out(lag_s)] == [
+        0,
+        1,
+        3,
+        5,
+        7,
+        8,
+    ]

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import re
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from av.codec.hwaccel import hwdevices_available
 
 from orchestrator.camera import CameraState
 from orchestrator.capture.backoff import Backoff
+from orchestrator.capture.reader import NICE
 from orchestrator.capture.stream import GRACE_S
 from orchestrator.capture.supervisor import supervise
 from orchestrator.errors import CameraStalled, CameraUnreachable, StreamEnded
@@ -342,3 +344,21 @@ async def test_a_pipe_that_gives_nothing_is_given_up_although_the_read_is_blocke
         await asyncio.sleep(0.05)
     assert decode_threads() == before
     assert watched.pending == 0
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux gives a thread a priority of its own"
+)
+async def test_decoding_steps_back_behind_the_loop(tmp_path: Path) -> None:
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    niceness: set[int] = set()
+    clip = make_clip(tmp_path / "clip.mp4", pictures=50)
+
+    def note(_: Frame) -> None:
+        threads = [t for t in threading.enumerate() if t.name == "decode:door"]
+        niceness.update(os.getpriority(os.PRIO_PROCESS, t.native_id or 0) for t in threads)
+
+    await view(clip, fps=25).collect(3, each=note)
+
+    assert niceness == {min(usual + NICE, 19)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == usual

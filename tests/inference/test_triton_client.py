@@ -257,4 +257,6 @@ async def test_a_server_that_is_not_there_is_named_with_its_address() -> None:
     )
     with pytest.raises(InferenceUnavailable, match=r"127\.0\.0\.1:9"):
         await client.check()
+    with pytest.raises(InferenceUnavailable, match="check TRITON_URL"):
+        await client.describe("object_detector")
     await client.close()
