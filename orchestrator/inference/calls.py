@@ -26,6 +26,8 @@ REFUSED_AS_LATE = ("timeout expired", "maximum queue size")
 GONE = re.compile(
     r"unknown model: '[^']*' version \S+ is not|unexpected (shape|datatype) for input"
 )
+# Codes of a server that is not there, or hangs.
+UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 # For answers that are still to come when the client is closed; Triton refuses what waits longer than half a second.
 SETTLE_S = 1.0
 # Codes that a connection which breaks does not give.
@@ -94,6 +96,11 @@ def refused_as_late(error: grpc.RpcError) -> bool:
 
 def gone(error: grpc.RpcError) -> bool:
     return GONE.search(str(error.details())) is not None
+
+
+def unreached(error: grpc.RpcError) -> bool:
+    """Whether nobody answered; Triton itself is in the same words unavailable where no version is ready."""
+    return error.code() in UNREACHED and "unknown model" not in str(error.details())
 
 
 def from_triton(error: grpc.RpcError) -> bool:

@@ -21,7 +21,7 @@ from orchestrator.errors import (
     InferenceUnavailable,
 )
 from orchestrator.inference.breaker import Breaker
-from orchestrator.inference.calls import Calls, from_triton, gone, refused_as_late
+from orchestrator.inference.calls import Calls, from_triton, gone, refused_as_late, unreached
 from orchestrator.inference.promptness import Promptness
 from orchestrator.inference.shared_memory import room_for
 from orchestrator.inference.sharing import Mode, Sharing
@@ -53,9 +53,6 @@ CHANNEL = [
     ("grpc.keepalive_timeout_ms", 2_000),
 ]
 ASK_AGAIN_S = 0.1
-# Codes of a server that is not there, or hangs; one that has no version of a model ready may say the same.
-UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-UNKNOWN = "unknown model"
 LEAST_S = 0.001
 # An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
 GIVEN_UP_S = 30.0
@@ -159,7 +156,7 @@ class TritonClient:
         except grpc.RpcError as error:
             if gone(error):
                 raise InferenceOutdated(f"model {model}: {error.details()}") from error
-            if error.code() in UNREACHED and UNKNOWN not in str(error.details()):
+            if unreached(error):
                 raise InferenceUnavailable(
                     f"Triton at {self._url} does not answer: {error.details()};"
                     " check TRITON_URL, and that the server runs"
