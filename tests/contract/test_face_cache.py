@@ -279,7 +279,7 @@ async def test_a_server_that_refuses_us_is_a_cache_error_without_the_password(
     finally:
         await stranger.aclose()
     assert redis_server.password not in str(caught.value)
-    assert "REDIS_HOST" in str(caught.value)
+    assert "REDIS_PASSWORD" in str(caught.value)
 
 
 async def test_a_ping_tells_how_long_it_took(bench: Bench) -> None:
