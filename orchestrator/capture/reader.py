@@ -102,7 +102,8 @@ class Reader:
 
     def run(self) -> None:
         with _Outcome(self._mailbox):
-            _step_back()
+            if not self._reading.lossless:
+                _step_back()  # a replay waits for nothing but its pictures
             again = True
             while again and not self._stopped.is_set():
                 with open_source(self._camera, self._settings) as source:
