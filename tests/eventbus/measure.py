@@ -32,7 +32,7 @@ from tests.servers.held import held
 from tests.servers.kafka import KafkaServer
 
 CAMERAS = 50
-WARM_UP_S, WARM_UP_BATCH = 10.0, 50
+WARM_UP_S = 3.0
 _IDLE_S = 30.0  # the reader gives up
 
 
@@ -184,8 +184,8 @@ async def warm_up(bus: EventBus) -> None:
     number = 0
     until_s = time.monotonic() + WARM_UP_S
     while time.monotonic() < until_s:
-        await bus.publish([motion("warm-up", number + n) for n in range(WARM_UP_BATCH)])
-        number += WARM_UP_BATCH
+        await bus.publish([motion("warm-up", number + n) for n in range(20)])
+        number += 20
         await asyncio.sleep(
             0.01
         )  # no faster than it can be read: the clock must find nobody behind
