@@ -21,4 +21,6 @@ async def explained(failure: Exception, triton: EmbeddedTriton, bench: Bench) ->
     kept = bench.folder / f"{bench.section}-triton.log"
     said = triton.log.read_bytes()
     kept.write_bytes(said[-KEPT_BYTES:])
-    return TritonEnded(f"Triton ended by itself, exit code {code}, its log is {kept.name} beside the results ({failure})")
+    return TritonEnded(
+        f"Triton ended by itself, exit code {code}, its log is {kept.name} beside the results ({failure})"
+    )

@@ -91,7 +91,9 @@ async def test_what_a_triton_said_that_ended_by_itself_is_kept_and_named(
     kept = bench.folder / "serving-triton.log"
     assert "Signal (11) received" in kept.read_text()
     (note,) = found.notes
-    assert f"Triton ended by itself, exit code 139, its log is {kept.name} beside the results" in note
+    assert (
+        f"Triton ended by itself, exit code 139, its log is {kept.name} beside the results" in note
+    )
 
 
 @pytest.mark.xdist_group("triton")
