@@ -1,7 +1,10 @@
 """A decoded picture, left in the decoder's layout until somebody asks for pixels."""
 
+from contextlib import suppress
+
 import av
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from orchestrator.capture.scaler import Scaler, Whole, colour, plane_rows, rgb_rows
@@ -36,10 +39,13 @@ class AvPicture:
     def scale_ahead(self) -> None:
         """Scale it as the last picture was wanted, if it was, while the processor's cache still holds it.
 
-        Called by the decode thread; a scene that nobody looks at costs nothing.
+        Called by the decode thread; a scene that nobody looks at costs nothing. What cannot be scaled is told to
+        whoever asks for it, where the frame is accounted for.
         """
         wanted, self._scaler.asked = self._scaler.asked, None
-        if wanted is not None:
+        if wanted is None:
+            return
+        with suppress(FFmpegError):
             self._ahead = wanted, self._scaler.whole(self._frame, wanted)
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
@@ -228,6 +229,22 @@ def test_what_was_scaled_ahead_is_not_shared_by_those_who_ask() -> None:
     one, other = picture.rgb(32, 24), picture.rgb(32, 24)
 
     assert not np.shares_memory(one, other)
+
+
+class BrokenScaler(Scaler):
+    def whole(self, frame: av.VideoFrame, wanted: Whole) -> av.VideoFrame:
+        raise FFmpegError(22, "Invalid argument")
+
+
+def test_what_cannot_be_scaled_ahead_is_told_to_whoever_asks() -> None:
+    scaler = BrokenScaler()
+    scaler.asked = Whole("rgb", 32, 24)
+    picture = successive(scaler)
+
+    picture.scale_ahead()
+
+    with pytest.raises(FFmpegError):
+        picture.rgb(32, 24)
 
 
 def test_nothing_is_scaled_ahead_while_nobody_looks() -> None:
