@@ -134,6 +134,11 @@ class Metrics:
             "Slots of requests that were given up and that Triton may still read.",
             registry=registry,
         )
+        self.given_up = Gauge(
+            "fess_inference_given_up",
+            "Requests that nobody waits for any more and that Triton has still to answer.",
+            registry=registry,
+        )
         self.faces_refused = Counter(
             "fess_faces_refused_total",
             "Faces seen but not fit to be recognised.",

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from orchestrator.errors import InferenceStale
 from orchestrator.inference.shared_memory import Slot
 from orchestrator.metrics import Metrics
 
@@ -30,6 +31,9 @@ GONE = re.compile(
 UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 # For answers that are still to come when the client is closed; Triton refuses what waits longer than half a second.
 SETTLE_S = 1.0
+# Given-up requests that are kept, with their pixels: 80 MB of RGB. A Triton that hangs leaves far fewer, for the
+# breaker opens; only one that answers everything late comes here.
+MOST_GIVEN_UP = 256
 # Codes that a connection which breaks does not give.
 FROM_TRITON = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 
@@ -38,6 +42,13 @@ class Calls:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._on_their_way: set[asyncio.Task[Message | grpc.RpcError]] = set()
+
+    def admit(self) -> None:
+        """Raises InferenceStale while too much of what was given up is unanswered."""
+        if len(self._on_their_way) >= MOST_GIVEN_UP:
+            raise InferenceStale(
+                f"{MOST_GIVEN_UP} requests that were given up are still on their way to Triton"
+            )
 
     async def answer(self, call: Call, slot: Slot | None, left_s: float) -> Message:
         """Wait for the answer as long as is left; a slot is looked after. Raises RpcError, TimeoutError."""
@@ -58,7 +69,9 @@ class Calls:
     def _follow(self, call: Call, slot: Slot | None) -> None:
         following = asyncio.get_running_loop().create_task(_settled(call, slot))
         self._on_their_way.add(following)
+        self._metrics.given_up.inc()
         following.add_done_callback(self._on_their_way.discard)
+        following.add_done_callback(lambda _: self._metrics.given_up.dec())
         if slot is not None:
             self._metrics.slots_held.inc()
             following.add_done_callback(lambda _: self._metrics.slots_held.dec())

@@ -188,6 +188,7 @@ class TritonClient:
         try:
             given = matched(model, tensors)
             self._breaker.admit()
+            self._calls.admit()
             found = await self._answer(
                 model, given, outputs, min(deadline_s, started_s + self._timeout_s)
             )

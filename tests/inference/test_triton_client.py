@@ -241,6 +241,24 @@ async def test_nor_is_one_that_nobody_waits_for(bench: Bench) -> None:
     assert (bench.server.at_once, bench.server.cancelled) == (0, 0)
 
 
+async def test_what_is_given_up_is_bounded_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.inference.calls.MOST_GIVEN_UP", 1)
+    bench.server.delay_s = 0.5
+    with pytest.raises(InferenceStale):
+        await bench.detect(within_s=0.1)
+    assert bench.registry.get_sample_value("fess_inference_given_up") == 1
+
+    with pytest.raises(InferenceStale, match="given up"):
+        await bench.detect()
+    assert bench.server.requests == 1
+
+    await asyncio.sleep(0.6)
+    assert bench.registry.get_sample_value("fess_inference_given_up") == 0
+    await bench.detect()
+
+
 async def test_a_client_that_is_closed_does_not_wait_long_for_what_it_gave_up(bench: Bench) -> None:
     bench.server.delay_s = 30.0
     with pytest.raises(InferenceStale):
