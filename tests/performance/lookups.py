@@ -33,6 +33,8 @@ from tests.servers.kafka import fetch
 MODEL = ModelVersion("face_embedder", "1", "0" * 64)
 DIMENSION = 512
 STEADY_PER_S, BAR_PER_S = 500, 10_000
+# Each starts a server of its own: two processes and a server on two cores differ by a factor from run to run.
+FLOODS = 3
 MEASURE = "tests.eventbus.measure"
 QUALITY = FaceQuality(60.0, 100.0, 0.0, 0.0, 0.9, 0.8)
 
@@ -45,7 +47,9 @@ async def measure(bench: Bench) -> Outcome:
         f"Event bus: a process hands motion events to the outbox, another reads them; at {STEADY_PER_S} a second (what "
         f"a hundred cameras report) for the latencies, and at {BAR_PER_S} a second for what is sustained. "
         "Acknowledged: from the hand-over to the bus's acknowledgement. End to end: to the decoded event in the "
-        "reader. Both processes and the server share the cores, and are warm before the clock runs.",
+        "reader. Both processes and the server share the cores, and are warm before the clock runs. "
+        f"{BAR_PER_S} a second: {FLOODS} runs, each with a server of its own; the figures are those of the run "
+        "with the median p99, losses and repeats those of all.",
     ]
     for bus in ("redis", "kafka"):
         try:
@@ -143,12 +147,17 @@ async def _bus(bench: Bench, bus: str) -> list[Figure]:
             raise Lacking(f"Kafka: {reason}")
     bench.say(f"event bus on {bus}: {STEADY_PER_S} a second")
     steady = await _measured(bus, bench.choose(30_000, 3_000), STEADY_PER_S)
-    bench.say(f"event bus on {bus}: {BAR_PER_S} a second")
-    events = bench.choose(300_000, 30_000)
-    flood = await _measured(bus, events, BAR_PER_S)
-    lost = sum(count for _, _, count in flood["lost"])
+    events, floods = bench.choose(300_000, 30_000), []
+    for turn in range(bench.choose(FLOODS, 1)):
+        bench.say(f"event bus on {bus}: {BAR_PER_S} a second, run {turn + 1}")
+        floods.append(await _measured(bus, events, BAR_PER_S))
+    flood = _median_run(floods)
+    lost = sum(count for each in floods for _, _, count in each["lost"])
+    lost += sum(each["missing"] for each in floods)
     handed, acked = steady["hand_over"], steady["acknowledged"]
     end, rate = flood["end_to_end"], f"{BAR_PER_S:,} a second"
+    repeats = sum(each["repeats"] for each in floods)
+    runs = ", ".join(f"{p99:g}" for p99 in sorted(map(_end_p99_ms, floods)))
     return [
         below(f"{bus}: hand-over, p99", handed["p99_ms"], "ms", 1.0, _spread(handed)),
         below(f"{bus}: acknowledged, p99", acked["p99_ms"], "ms", 10.0, _spread(acked)),
@@ -159,12 +168,29 @@ async def _bus(bench: Bench, bus: str) -> list[Figure]:
             BAR_PER_S * 0.99,
             f"{events:,} events, publisher {flood['publisher_cpu_percent']} % of a core",
         ),
-        below(f"{bus}: end to end at {rate}, p99", end["p99_ms"], "ms", 10.0, _spread(end)),
+        below(
+            f"{bus}: end to end at {rate}, p99",
+            end["p99_ms"],
+            "ms",
+            10.0,
+            f"{_spread(end)}; p99 of all runs: {runs}",
+        ),
         replace(
-            below(f"{bus}: lost, of {events:,}", lost, "", 1.0, f"repeats {flood['repeats']}"),
+            below(
+                f"{bus}: lost, of {len(floods)} x {events:,}", lost, "", 1.0, f"repeats {repeats}"
+            ),
             bar="none",
         ),
     ]
+
+
+def _median_run(floods: list[dict[str, Any]]) -> dict[str, Any]:
+    return sorted(floods, key=_end_p99_ms)[len(floods) // 2]
+
+
+def _end_p99_ms(flood: dict[str, Any]) -> float:
+    p99_ms: float = flood["end_to_end"]["p99_ms"]
+    return p99_ms
 
 
 async def _measured(bus: str, events: int, per_s: int) -> dict[str, Any]:  # JSON of another program
