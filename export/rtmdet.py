@@ -38,7 +38,7 @@ NETWORKS: Mapping[str, Network] = {
     for network in (
         Network("rtmdet-nano", "rtmdet/rtmdet_l_8xb32-300e_coco.py", "nano", 320, None),
         _coco("tiny", "rtmdet_tiny_coco_640"),
-        _coco("s"),
+        _coco("s", "rtmdet_s_coco_640"),
         _coco("m", "rtmdet_m_coco_640"),
         _coco("l"),
         _coco("x"),

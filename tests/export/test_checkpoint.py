@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from export.checkpoint import inspect, obtain
 from export.install import Places
+from export.manifest import Manifest, load
 from export.rtmdet import named
 from export.transfer import digest_of
 from orchestrator.errors import ModelError
@@ -114,7 +116,32 @@ async def test_an_own_checkpoint_is_known_by_its_digest(tmp_path: Path) -> None:
     assert (got.path, got.sha256) == (path, digest_of(path))
 
 
-async def test_a_public_checkpoint_without_a_verified_digest_is_refused(tmp_path: Path) -> None:
+def listing(**changes: object) -> Callable[[], Manifest]:
+    """The manifest with an RTMDet-tiny that is told of differently, and has no address."""
+    known = load().model("rtmdet_tiny_coco_640")
+    return lambda: Manifest(models=(known.model_copy(update={"sources": (), **changes}),))
+
+
+async def test_the_public_checkpoint_of_a_network_is_fetched_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = load().model("rtmdet_tiny_coco_640").file
+    (tmp_path / "mirror").mkdir()
+    there = archived(pickled(trained()), tmp_path / "mirror" / name)
+    (there.parent / "SHA256SUMS").write_text(f"{digest_of(there)}  {name}\n")
+    given = listing(sha256=digest_of(there), size=there.stat().st_size)
+    monkeypatch.setattr("export.checkpoint.load", given)
+
+    where = replace(places(tmp_path), mirror=there.parent)
+    got = await obtain(named("rtmdet-tiny"), None, where, silent())
+    assert (got.sha256, got.licence) == (digest_of(there), "Apache-2.0")
+    assert got.path.read_bytes() == there.read_bytes()
+
+
+async def test_a_public_checkpoint_without_a_verified_digest_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.checkpoint.load", listing(sha256=None))
     with pytest.raises(ModelError, match=r"no verified digest.*CHECKPOINT=path"):
         await obtain(named("rtmdet-tiny"), None, places(tmp_path), silent())
 

@@ -20,7 +20,12 @@ def test_the_default_models_fill_one_folder_each() -> None:
 
 def test_larger_models_for_production_are_listed() -> None:
     others = {model.name for model in MANIFEST.models if not model.default}
-    assert others == {"rtmdet_tiny_coco_640", "rtmdet_m_coco_640", "auraface_v1_glintr100"}
+    assert others == {
+        "rtmdet_tiny_coco_640",
+        "rtmdet_s_coco_640",
+        "rtmdet_m_coco_640",
+        "auraface_v1_glintr100",
+    }
 
 
 def test_names_and_files_are_used_once() -> None:
@@ -60,8 +65,16 @@ def test_digests_agree_with_the_mirrors(models_mirror: Path, clips: Path) -> Non
 
 
 def test_an_unverified_file_says_what_would_make_it_usable() -> None:
+    unverified = MANIFEST.model("rtmdet_m_coco_640").model_copy(update={"sha256": None})
     with pytest.raises(ModelError, match=r"no verified digest of rtmdet_m.* is known"):
-        MANIFEST.model("rtmdet_m_coco_640").require_sha256()
+        unverified.require_sha256()
+
+
+def test_a_checkpoint_of_openmmlab_carries_the_beginning_of_its_digest_in_its_name() -> None:
+    checkpoints = [item for item in MANIFEST.models if item.format == "pytorch"]
+    assert len(checkpoints) == 3
+    for item in checkpoints:
+        assert item.require_sha256().startswith(item.file.removesuffix(".pth").rpartition("-")[2])
 
 
 def test_an_unknown_model_is_told_with_those_that_are_known() -> None:
