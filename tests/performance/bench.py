@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -79,6 +79,12 @@ class Servers:
     triton: EmbeddedTriton
     redis: EmbeddedRedis
     settings: Settings
+
+    def asking(self, triton: EmbeddedTriton) -> "Servers":
+        """The same, with another Triton."""
+        changed = self.settings.triton.model_copy(update={"url": triton.grpc_url})
+        settings = self.settings.model_copy(update={"triton": changed})
+        return replace(self, triton=triton, settings=settings)
 
 
 @asynccontextmanager

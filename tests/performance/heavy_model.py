@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 from export import versions
-from orchestrator.tuning.config_text import ConfigText
+from tests.performance.paired_model import paired
 
-BATCH = 2
+TIMES = 12  # as often as it looks at a frame
 QUEUE_US = 5_000_000
 
 
-def write_heavy(repository: Path, like: Path, times: int) -> Path:
+def write_heavy(repository: Path, like: Path, times: int = TIMES) -> Path:
     """Make it in `repository` after the model in the folder `like`, under the same name."""
     version = versions.served(like)
     folder = repository / like.name
@@ -31,11 +30,8 @@ def write_heavy(repository: Path, like: Path, times: int) -> Path:
 
 def _make_patient(path: Path) -> None:
     """Where one frame takes that long, a large batch or a busy machine would outlast the patience of the queue."""
-    config = ConfigText.read(path.read_text(encoding="utf-8"), str(path))
-    text = config.tuned(replace(config.candidate, max_batch=BATCH))
-    path.write_text(
-        re.sub(r"(default_timeout_microseconds: )\d+", rf"\g<1>{QUEUE_US}", text), encoding="utf-8"
-    )
+    patient = re.sub(r"(default_timeout_microseconds: )\d+", rf"\g<1>{QUEUE_US}", paired(path))
+    path.write_text(patient, encoding="utf-8")
 
 
 def _repeat(graph: onnx.GraphProto, times: int) -> None:

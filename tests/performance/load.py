@@ -6,7 +6,6 @@ Each second it prints one line of JSON: how many answers came, and how long they
 import asyncio
 import itertools
 import json
-import random
 import signal
 import sys
 import time
@@ -84,10 +83,9 @@ class Load:
 
     async def _open(self, ask: Ask, traffic: Traffic, tasks: asyncio.TaskGroup) -> None:
         """Begin each request when it is due; a loop that is late begins at once whatever is due by then."""
-        rate, draw = traffic.rate or 0.0, random.Random()
         due_s = time.monotonic()
-        while True:
-            due_s += draw.expovariate(rate) if traffic.arrivals == "poisson" else 1 / rate
+        for gap_us in itertools.cycle(traffic.gaps_us()):
+            due_s += gap_us / 1e6
             left_s = due_s - time.monotonic()
             if left_s > 0:
                 await asyncio.sleep(left_s)
@@ -125,22 +123,13 @@ def own_windows_p99_ms(logs: Sequence[Path]) -> list[float]:
     return [max(second) for second in zip(*seen, strict=False)]
 
 
-def lacks_shared_memory() -> str | None:
-    """Why our client cannot send by shared memory; None where it can."""
-    if "shared_memory" in TritonSettings.model_fields:
-        return None
-    return "the client has no setting TRITON_SHARED_MEMORY"
-
-
 def triton_settings(order: Order) -> TritonSettings:
-    chosen: dict[str, object] = {
-        "url": order.url,
-        "timeout": PATIENCE_S,
-        "max_in_flight": order.traffic.concurrency or OPEN_LIMIT,
-    }
-    if lacks_shared_memory() is None:
-        chosen["shared_memory"] = "on" if order.traffic.shared_memory else "off"
-    return TritonSettings.model_validate(chosen)
+    return TritonSettings(
+        url=order.url,
+        timeout=PATIENCE_S,
+        max_in_flight=order.traffic.concurrency or OPEN_LIMIT,
+        shared_memory="on" if order.traffic.shared_memory else "off",
+    )
 
 
 async def main(order: Order) -> None:

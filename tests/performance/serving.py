@@ -2,118 +2,40 @@
 
 import asyncio
 import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.tuning.chart import Forest, Point, Ratio, Scatter, Series
-from tests.e2e.running import running
 from tests.performance.bench import MODELS, Bench, Servers, folder_of_one_run, servers
-from tests.performance.exposition import Samples, samples, total
-from tests.performance.heavy_model import BATCH, write_heavy
-from tests.performance.load import Order, lacks_shared_memory, own_windows_p99_ms
-from tests.performance.machine import ROOT
+from tests.performance.heavy_model import TIMES, write_heavy
 from tests.performance.outcome import Breakdown, Outcome
-from tests.performance.perf_analyzer import PerfAnalyzer, windows_p99_ms, write_input
-from tests.performance.scene import PRODUCTION, people_clip
-from tests.performance.side_by_side import HEADER, Arena, AtWork, Comparison, Load, Measured, apart
-from tests.performance.tensors import read, recorded
+from tests.performance.paired_model import PAIR, write_paired
+from tests.performance.perf_analyzer import PerfAnalyzer
+from tests.performance.rig import FILES, FRAMES, Rig
+from tests.performance.scene import people_clip
+from tests.performance.side_by_side import HEADER, Arena, Comparison, Measured, apart
 from tests.performance.traffic import Arrivals, LoadEnded, Traffic
 from tests.performance.wire_model import NAME as WIRE
 from tests.performance.wire_model import write_wire
 
 MODEL = "object_detector"
-FRAMES = 16
-CONCURRENCIES = (1, 2, 4, 8)
-MOST = CONCURRENCIES[-1]
-FILES = 8
+FEW, MOST = (1, 2), 8  # requests on their way; with more than two, batches are the clients' own
 # Of what the closed loop reaches: busy, but without a queue that grows.
 OPEN_SHARE = 0.6
 ARRIVALS: tuple[Arrivals, ...] = ("constant", "poisson")
 INFER_BAR, WIRE_BAR, E2E_BAR = 0.95, 0.90, 0.90
 E2E = f"R_e2e: pipeline over {FILES} files"
-TIMES = 12  # as often as the heavy network looks at a frame
-MODULE = "tests.performance.load"
-GRACE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """Who sends. clip: what the pipeline decodes, and where the frames are from that the clients send."""
-
-    bench: Bench
-    folder: Path
-    tool: PerfAnalyzer
-    clip: Path
-    witnessed: list[Samples] = field(default_factory=list)
-
-    @property
-    def frames(self) -> Path:
-        return self.folder / "frames.npz"
-
-    @property
-    def data(self) -> Path:
-        """The same tensors as perf_analyzer reads them."""
-        return self.folder / "frames.json"
-
-    async def record(self, url: str, model: str) -> None:
-        await recorded(url, model, self.clip, FRAMES, self.frames)
-        write_input(self.data, read(self.frames))
-
-    def ours(self, url: str, model: str, traffic: Traffic) -> Load:
-        return lambda: _clients(self.folder, url, model, self.frames, traffic)
-
-    def theirs(self, url: str, model: str, traffic: Traffic) -> Load:
-        return lambda: self._perf_analyzer(url, model, traffic)
-
-    @contextmanager
-    def _perf_analyzer(self, url: str, model: str, traffic: Traffic) -> Iterator[AtWork]:
-        log = self.folder / "perf.log"
-        with self.tool.loading(url, model, self.data, traffic, log) as pid:
-            yield AtWork((pid,), lambda: windows_p99_ms(log))
-
-    def pipeline(self, beside: Servers) -> Load:
-        return lambda: self._watching(beside)
-
-    @contextmanager
-    def _watching(self, beside: Servers) -> Iterator[AtWork]:
-        clip = {"url": str(self.clip), "pace": "fast", "loop": True, "fps": 50.0}
-        cameras: dict[str, dict[str, object]] = {f"file-{n}": clip for n in range(FILES)}
-        variables = {**PRODUCTION, "FACES_ENABLED": "false", "TRITON_TIMEOUT": "5"}
-        if lacks_shared_memory() is None:
-            variables["TRITON_SHARED_MEMORY"] = "off"  # the same transport on both sides
-        with running(self.folder, beside.settings, cameras, **variables) as fess:
-            try:
-                yield AtWork((fess.process.pid,), lambda: [])
-            except TimeoutError as late:
-                raise TimeoutError(f"{late}; fess said: {fess.log[-1500:]}") from late
-            self.witnessed.append(samples(fess.get("/metrics")[1].decode()))
-
-    def account(self) -> str:
-        """What the pipeline said of its own work."""
-        inspected = sum(total(each, "fess_frames_inspected_total") for each in self.witnessed)
-        acknowledged = sum(
-            total(each, "fess_kafka_events_sent_total", status="acknowledged")
-            for each in self.witnessed
-        )
-        waiting = max(total(each, "fess_outbox_events") for each in self.witnessed)
-        dropped = sum(total(each, "fess_events_dropped_total") for each in self.witnessed)
-        return (
-            f"Over all its runs {inspected:.0f} frames were inspected and {acknowledged:.0f} events acknowledged "
-            f"(a frame without people has none), {dropped:.0f} dropped; at most {waiting:.0f} waited at an end."
-        )
 
 
 @dataclass(slots=True)
 class Found:
-    """What the parts brought."""
+    """What the parts brought. curves: by whether memory is shared and how many requests are on their way."""
 
     comparisons: list[Comparison] = field(default_factory=list)
-    closed: dict[int, Comparison] = field(default_factory=dict)
+    curves: dict[bool, dict[int, Comparison]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     async def hold(self, comparing: Awaitable[Comparison]) -> Comparison | None:
@@ -126,6 +48,11 @@ class Found:
         self.comparisons.append(found)
         return found
 
+    def draw(self, traffic: Traffic, comparison: Comparison | None) -> None:
+        if traffic.concurrency is not None and comparison is not None:
+            curve = self.curves.setdefault(traffic.shared_memory, {})
+            curve[traffic.concurrency] = comparison
+
 
 async def measure(bench: Bench) -> Outcome:
     tool = await asyncio.to_thread(PerfAnalyzer.find, bench)
@@ -137,60 +64,71 @@ async def measure(bench: Bench) -> Outcome:
             async with servers(folder) as beside:
                 await rig.record(beside.triton.grpc_url, MODEL)
                 if bench.wants("infer"):
-                    await _infer(rig, beside, found)
+                    await _infer(rig, beside.triton, found)
+                    async with _serving(write_paired, folder / "paired") as paired:
+                        await _infer_in_pairs(rig, paired, found)
                 if bench.wants("e2e"):
                     await _end_to_end(rig, beside, found)
-                    async with _heavier(folder, beside) as heavier:
-                        await _inference_bound(rig, heavier, found)
+                    async with _serving(write_heavy, folder / "heavy") as heavy:
+                        await _inference_bound(rig, beside.asking(heavy), found)
         if bench.wants("wire"):
-            async with _wire_server(folder) as triton:
+            async with _serving(write_wire, folder / "wire") as triton:
                 await rig.record(triton.grpc_url, WIRE)
                 await _wire(rig, triton, found)
         return _outcome(rig, found)
 
 
-async def _infer(rig: Rig, beside: Servers, found: Found) -> None:
-    triton = beside.triton
+async def _compare(
+    rig: Rig, found: Found, arena: Arena, traffic: Traffic, bar: float | None, where: str = ""
+) -> Comparison | None:
+    """Our client against perf_analyzer, with the same traffic."""
+    url, model = arena.triton.grpc_url, arena.model
+    ours, theirs = rig.ours(url, model, traffic), rig.theirs(url, model, traffic)
+    what = f"{'R_wire' if model == WIRE else 'R_infer'}: {traffic.words}{where}"
+    return await found.hold(arena.compare(what, ours, theirs, bar, due_per_s=traffic.rate))
+
+
+async def _infer(rig: Rig, triton: EmbeddedTriton, found: Found) -> None:
+    """The model as it is shipped."""
     arena = Arena(rig.bench, triton, MODEL)
+    for shared_memory in (False, True):
+        for concurrency in FEW:
+            traffic = Traffic(concurrency=concurrency, shared_memory=shared_memory)
+            found.draw(traffic, await _compare(rig, found, arena, traffic, INFER_BAR))
+    rush = await _compare(rig, found, arena, Traffic(concurrency=MOST), INFER_BAR)
+    if rush is None:
+        return
+    rate = max(round(OPEN_SHARE * rush.mean(lambda m: m.throughput.per_s, ours=False)), 1)
+    for arrivals in ARRIVALS:
+        traffic = Traffic(rate=rate, arrivals=arrivals, period_s=arena.seconds)
+        await _compare(rig, found, arena, traffic, INFER_BAR)
 
-    async def compare(arena: Arena, traffic: Traffic, where: str) -> Comparison | None:
-        ours = rig.ours(triton.grpc_url, MODEL, traffic)
-        theirs = rig.theirs(triton.grpc_url, MODEL, traffic)
-        what = f"R_infer: {traffic.words}{where}"
-        return await found.hold(arena.compare(what, ours, theirs, INFER_BAR))
 
-    reached = 0.0
-    for concurrency in CONCURRENCIES:
-        closed = await compare(arena, Traffic(concurrency=concurrency), "")
-        if closed is not None:
-            found.closed[concurrency] = closed
-            reached = closed.mean(lambda m: m.throughput.per_s, ours=False)
-    if lacks_shared_memory() is None:
-        await compare(arena, Traffic(concurrency=MOST, shared_memory=True), "")
-    for arrivals in ARRIVALS if reached else ():
-        rate = max(round(OPEN_SHARE * reached), 1)
-        await compare(arena, Traffic(rate=rate, arrivals=arrivals), "")
+async def _infer_in_pairs(rig: Rig, triton: EmbeddedTriton, found: Found) -> None:
+    """Where many wait for a server that takes two at a time, both clients get the same batches."""
+    arena = Arena(rig.bench, triton, MODEL)
+    where = f", batches of at most {PAIR}"
+    for shared_memory in (False, True):
+        traffic = Traffic(concurrency=MOST, shared_memory=shared_memory)
+        found.draw(traffic, await _compare(rig, found, arena, traffic, INFER_BAR, where))
     if _cores() >= 2:
         with apart(triton):
-            alone = replace(arena, load_core=1)
-            await compare(alone, Traffic(concurrency=MOST), ", Triton apart")
+            alone, one = replace(arena, load_core=1), Traffic(concurrency=MOST)
+            await _compare(rig, found, alone, one, INFER_BAR, f"{where}, Triton apart")
 
 
 async def _wire(rig: Rig, triton: EmbeddedTriton, found: Found) -> None:
     arena = Arena(rig.bench, triton, WIRE)
     one = Traffic(concurrency=MOST)
-    kinds = [(one, None), (replace(one, processes=2), WIRE_BAR)]
-    lacking = lacks_shared_memory()
-    if lacking is None:
-        kinds.append((replace(one, shared_memory=True), WIRE_BAR))
-        kinds.append((replace(one, shared_memory=True, processes=2), WIRE_BAR))
-    else:
-        found.notes.append(f"R_wire with shared memory is left out: {lacking}.")
-    for traffic, bar in kinds:
-        ours = rig.ours(triton.grpc_url, WIRE, traffic)
-        theirs = rig.theirs(triton.grpc_url, WIRE, traffic)
-        what = f"R_wire: {traffic.words}"
-        await found.hold(arena.compare(what, ours, theirs, bar))
+    shared = replace(one, shared_memory=True)
+    await _compare(rig, found, arena, one, None)
+    for traffic in (replace(one, processes=2), shared, replace(shared, processes=2)):
+        await _compare(rig, found, arena, traffic, WIRE_BAR)
+    if _cores() >= 2:
+        with apart(triton):
+            alone = replace(arena, load_core=1)
+            for traffic in (shared, replace(shared, processes=2)):
+                await _compare(rig, found, alone, traffic, WIRE_BAR, ", Triton apart")
 
 
 async def _end_to_end(rig: Rig, beside: Servers, found: Found) -> None:
@@ -232,7 +170,7 @@ async def _inference_bound(rig: Rig, heavier: Servers, found: Found) -> None:
     if heavy is not None:
         found.notes.append(
             f"Heavy network: {MODEL} with a graph that looks at each frame {TIMES} times and finds the same, "
-            f"batches of at most {BATCH}; Triton took {_triton_share(heavy):.0%} of a frame's CPU."
+            f"batches of at most {PAIR}; Triton took {_triton_share(heavy):.0%} of a frame's CPU."
         )
 
 
@@ -246,8 +184,8 @@ def _outcome(rig: Rig, found: Found) -> Outcome:
     charts: dict[str, Forest | Scatter] = {
         "serving-ratio": Forest("FESS / perf_analyzer, inferences a second", _ratios(comparisons))
     }
-    if found.closed:
-        charts["serving-latency"] = _latency(found.closed)
+    if found.curves:
+        charts["serving-latency"] = _latency(found.curves)
     return Outcome(
         "What Triton serves: our client and pipeline against perf_analyzer",
         tuple(comparison.figure() for comparison in comparisons),
@@ -261,23 +199,27 @@ def _ratios(comparisons: list[Comparison]) -> tuple[Ratio, ...]:
     return tuple(Ratio(each.what, *each.ratio(), each.bar) for each in comparisons)
 
 
-def _latency(closed: dict[int, Comparison]) -> Scatter:
-    def points(*, ours: bool) -> tuple[Point, ...]:
-        return tuple(
-            Point(
-                comparison.mean(lambda m: m.throughput.per_s, ours=ours),
-                comparison.mean(_p99_ms, ours=ours),
-                f"{concurrency}",
-            )
-            for concurrency, comparison in closed.items()
-        )
-
-    both = ("our client", points(ours=True)), ("perf_analyzer", points(ours=False))
+def _latency(curves: dict[bool, dict[int, Comparison]]) -> Scatter:
     return Scatter(
-        "Latency against throughput, closed loop (numbers: concurrency)",
+        f"Latency against throughput, closed loop (numbers: concurrency; {MOST} in batches of at most {PAIR})",
         "inferences a second",
         "p99, ms",
-        tuple(Series(name, each, joined=True) for name, each in both),
+        tuple(
+            Series(who + ", shared memory" * shared_memory, _points(curve, ours=ours), joined=True)
+            for shared_memory, curve in curves.items()
+            for who, ours in (("our client", True), ("perf_analyzer", False))
+        ),
+    )
+
+
+def _points(curve: dict[int, Comparison], *, ours: bool) -> tuple[Point, ...]:
+    return tuple(
+        Point(
+            comparison.mean(lambda m: m.throughput.per_s, ours=ours),
+            comparison.mean(_p99_ms, ours=ours),
+            f"{concurrency}",
+        )
+        for concurrency, comparison in curve.items()
     )
 
 
@@ -302,51 +244,14 @@ def _notes() -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def _wire_server(folder: Path) -> AsyncIterator[EmbeddedTriton]:
-    repository = write_wire(folder / "wire", MODELS / MODEL)
-    async with EmbeddedTriton(repository, folder / "wire-state") as triton:
+async def _serving(
+    write: Callable[[Path, Path], Path], repository: Path
+) -> AsyncIterator[EmbeddedTriton]:
+    """A Triton with a model made after the one that is shipped, and nothing else."""
+    write(repository, MODELS / MODEL)
+    async with EmbeddedTriton(repository, repository.with_suffix(".state")) as triton:
         yield triton
-
-
-@asynccontextmanager
-async def _heavier(folder: Path, beside: Servers) -> AsyncIterator[Servers]:
-    repository = write_heavy(folder / "heavy", MODELS / MODEL, TIMES)
-    async with EmbeddedTriton(repository, folder / "heavy-state") as triton:
-        changed = beside.settings.triton.model_copy(update={"url": triton.grpc_url})
-        settings = beside.settings.model_copy(update={"triton": changed})
-        yield replace(beside, triton=triton, settings=settings)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-@contextmanager
-def _clients(
-    folder: Path, url: str, model: str, frames: Path, traffic: Traffic
-) -> Iterator[AtWork]:
-    shares = traffic.shares()
-    logs = [folder / f"ours-{number}.log" for number in range(len(shares))]
-    with ExitStack() as stack:
-        pids = []
-        for share, log in zip(shares, logs, strict=True):
-            order = Order(url, model, str(frames), share).text()
-            output = stack.enter_context(log.open("wb"))
-            pids.append(stack.enter_context(_process(order, output.fileno())))
-        yield AtWork(tuple(pids), lambda: own_windows_p99_ms(logs))
-
-
-@contextmanager
-def _process(order: str, output: int) -> Iterator[int]:
-    process = subprocess.Popen([sys.executable, "-m", MODULE, order], cwd=ROOT, stdout=output)
-    try:
-        yield process.pid
-        if process.poll() is not None:
-            raise LoadEnded("our load ended early; its message is above")
-    finally:
-        process.terminate()
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -1,7 +1,7 @@
 """Two loads on one server, measured in turns: the counters of Triton are the arbiter."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -23,6 +23,8 @@ RAMP_S = 1.0
 MEASURED_S = 3
 # A pair whose batches differ by more compares two ways of batching, not two clients.
 BATCH_TOLERANCE = 0.10
+# Of what was due in an open loop. A server that gives perf_analyzer less is no measure for ours.
+KEPT_UP = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class AtWork:
     p99_ms: Callable[[], list[float]]
 
 
-Load = Callable[[], AbstractContextManager[AtWork]]
+# Given the number of the pair, so that both of a pair may draw the same.
+Load = Callable[[int], AbstractContextManager[AtWork]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,21 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One measurement of each, one right after the other."""
+    """One measurement of each, one right after the other. due_per_s: what both were to send, in an open loop."""
 
     ours: Measured
     theirs: Measured
+    due_per_s: float | None = None
 
     @property
     def ratio(self) -> float:
+        """In an open loop also that of the shares answered of what was due, which is the same for both."""
         return self.ours.throughput.per_s / self.theirs.throughput.per_s
 
     @property
     def void(self) -> bool:
+        if self.due_per_s is not None:  # batches follow from what was due, and from the client
+            return self.theirs.throughput.per_s < KEPT_UP * self.due_per_s
         batches = self.ours.throughput.batch / self.theirs.throughput.batch
         return abs(batches - 1.0) > BATCH_TOLERANCE
 
@@ -72,22 +79,32 @@ class Pair:
 class Comparison:
     """What was compared, and every pair.
 
-    bar            what the lower end of the interval must reach; None for no bar
+    asked          what the lower end of the interval must reach; None for nothing
     own_batches    the batches are one side's own doing, so that no pair is void for them
     """
 
     what: str
     pairs: tuple[Pair, ...]
-    bar: float | None
+    asked: float | None
     own_batches: bool = False
 
     @property
     def counting(self) -> list[Pair]:
         return [pair for pair in self.pairs if self.own_batches or not pair.void]
 
+    @property
+    def shown(self) -> Sequence[Pair]:
+        """What every figure is of: the pairs that count; all where none does, which then is no verdict."""
+        return self.counting or self.pairs
+
+    @property
+    def bar(self) -> float | None:
+        """Too few pairs that count are not held against anything."""
+        return self.asked if len(self.counting) >= PAIRS else None
+
     def ratio(self) -> tuple[float, float, float]:
-        """Mean and 95 % interval, of the pairs that count; of all where none does, which then is no verdict."""
-        return geometric_mean([pair.ratio for pair in self.counting or self.pairs])
+        """Mean and 95 % interval."""
+        return geometric_mean([pair.ratio for pair in self.shown])
 
     def figure(self) -> Figure:
         mean, low, high = self.ratio()
@@ -99,14 +116,14 @@ class Comparison:
                 f"batches differ in {differing}" if self.own_batches else f"{differing} void"
             )
         bar = "" if self.bar is None else f"lower end at least {self.bar:g}"
-        verdict = self.bar is not None and count >= PAIRS
-        held = low >= (self.bar or 0.0) if verdict else None
+        held = None if self.bar is None else low >= self.bar
         return Figure(self.what, mean, "", ", ".join(words), bar, held)
 
     def row(self) -> tuple[str, ...]:
         return (
             self.what,
             *(self._both(lambda m: m.throughput.per_s, range_too=True).split(" / ")),
+            self._answered(),
             self._both(lambda m: m.throughput.batch),
             self._both(lambda m: m.p99_ms),
             self._both(lambda m: m.load_cores / m.throughput.per_s * 1000),
@@ -115,21 +132,26 @@ class Comparison:
             f"{sum(p.theirs.throughput.failed for p in self.pairs)}",
         )
 
+    def _answered(self) -> str:
+        due = [pair.due_per_s for pair in self.shown if pair.due_per_s is not None]
+        return self._both(lambda m: m.throughput.per_s / due[0] * 100) if due else ""
+
     def _both(self, value: Callable[[Measured], float], *, range_too: bool = False) -> str:
-        found = [[value(pair.ours) for pair in self.pairs], [value(p.theirs) for p in self.pairs]]
+        found = [[value(pair.ours) for pair in self.shown], [value(p.theirs) for p in self.shown]]
         if range_too:
             return " / ".join(f"{np.mean(e):.0f} ({min(e):.0f} to {max(e):.0f})" for e in found)
         means = [float(np.mean(each)) for each in found]
         return " / ".join("–" if np.isnan(mean) else figure_text(mean) for mean in means)  # noqa: RUF001
 
     def mean(self, value: Callable[[Measured], float], *, ours: bool) -> float:
-        return float(np.mean([value(pair.ours if ours else pair.theirs) for pair in self.pairs]))
+        return float(np.mean([value(pair.ours if ours else pair.theirs) for pair in self.shown]))
 
 
 HEADER = (
     "what",
     "ours, a second (range)",
     "perf_analyzer, a second (range)",
+    "answered of what was due, %, ours / theirs",
     "mean batch, ours / theirs",
     "p99 ms, ours / theirs",
     "load's CPU ms a request, ours / theirs",
@@ -147,8 +169,20 @@ class Arena:
     model: str
     load_core: int | None = None
 
+    @property
+    def seconds(self) -> int:
+        """How long each load is measured."""
+        return self.bench.choose(MEASURED_S, 2)
+
     async def compare(
-        self, what: str, ours: Load, theirs: Load, bar: float | None, *, own_batches: bool = False
+        self,
+        what: str,
+        ours: Load,
+        theirs: Load,
+        bar: float | None,
+        *,
+        due_per_s: float | None = None,
+        own_batches: bool = False,
     ) -> Comparison:
         """A-B-B-A: what drifts meanwhile weighs on both alike. Void pairs are repeated, some times."""
         self.bench.say(what)
@@ -156,40 +190,40 @@ class Arena:
         found: list[Pair] = []
         while len(found) < wanted + self.bench.choose(MORE_PAIRS, 0):
             order = (ours, theirs) if len(found) % 2 == 0 else (theirs, ours)
-            measured = {load: await self.measure(load) for load in order}
-            found.append(Pair(measured[ours], measured[theirs]))
+            number = len(found)
+            measured = {load: await self.measure(load, number) for load in order}
+            found.append(Pair(measured[ours], measured[theirs], due_per_s))
             comparison = Comparison(what, tuple(found), bar, own_batches)
             if len(comparison.counting) >= wanted:
                 break
         return comparison
 
-    async def measure(self, load: Load) -> Measured:
+    async def measure(self, load: Load, number: int) -> Measured:
         """Raises LoadEnded, TritonEnded, OSError."""
         try:
-            return await self._measured(load)
+            return await self._measured(load, number)
         except (LoadEnded, OSError) as failure:  # TimeoutError too
             raise await explained(failure, self.triton, self.bench) from failure
 
-    async def _measured(self, load: Load) -> Measured:
-        with load() as work:
+    async def _measured(self, load: Load, number: int) -> Measured:
+        with load(number) as work:
             if self.load_core is not None:
                 for pid in work.pids:
                     pin(pid, self.load_core)
-            seconds = self.bench.choose(MEASURED_S, 2)
             roots = {"triton": self.triton.pid, **{f"load-{pid}": pid for pid in work.pids}}
             account: list[Account] = []
             found = await throughput(
                 self.triton.http_url,
                 self.model,
                 RAMP_S,
-                float(seconds),
+                float(self.seconds),
                 on_begin=lambda: account.append(Account(roots)),
             )
             shares = account[0].close().by_role
             p99_ms = await asyncio.to_thread(work.p99_ms)
         return Measured(
             found,
-            median(p99_ms[-seconds:]) if p99_ms else float("nan"),
+            median(p99_ms[-self.seconds :]) if p99_ms else float("nan"),
             sum(cores for role, cores in shares.items() if role != "triton"),
             shares["triton"],
         )

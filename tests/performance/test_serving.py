@@ -6,6 +6,7 @@ import signal
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from rich.console import Console
 from export.frames import gather
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.embedded.triton_files import TritonFiles
+from orchestrator.tuning.config_text import ConfigText
 from tests.performance.bench import Bench
 from tests.performance.heavy_model import write_heavy
+from tests.performance.paired_model import write_paired
 from tests.performance.perf_analyzer import write_input
 from tests.performance.serving import Found
 from tests.performance.side_by_side import Arena, AtWork, Comparison
@@ -57,6 +60,19 @@ def test_the_heavy_model_finds_the_same(served_models: Path, clips: Path, tmp_pa
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
+def test_the_model_in_pairs_differs_in_nothing_else(served_models: Path, tmp_path: Path) -> None:
+    original = served_models / "object_detector"
+    other = write_paired(tmp_path, original) / "object_detector"
+    text = (other / "config.pbtxt").read_text()
+    assert "max_batch_size: 2" in text
+    assert "batch_size: 8" not in text
+    shipped, paired = (
+        ConfigText.read((folder / "config.pbtxt").read_text(), "it").candidate
+        for folder in (original, other)
+    )
+    assert paired == replace(shipped, max_batch=2)
+
+
 async def test_a_comparison_that_fails_is_told_and_the_others_stay() -> None:
     async def failing() -> Comparison:
         raise LoadEnded("it ended early")
@@ -80,7 +96,7 @@ async def test_what_a_triton_said_that_ended_by_itself_is_kept_and_named(
     repository = write_wire(tmp_path / "wire", served_models / "object_detector")
 
     @contextmanager
-    def ends() -> Iterator[AtWork]:
+    def ends(_number: int) -> Iterator[AtWork]:
         yield AtWork((), list)
         raise LoadEnded("our load ended early")
 

@@ -1,6 +1,8 @@
 """What a load generator sends: how requests follow each other, over which transport, from how many processes."""
 
+import random
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 Arrivals = Literal["constant", "poisson"]
@@ -15,15 +17,19 @@ class Traffic:
     """Closed loop with a `concurrency`, open loop with a `rate`; exactly one of them.
 
     concurrency    requests kept on their way
-    rate           requests begun a second, whether or not earlier ones were answered
+    rate           requests due a second, whether or not earlier ones were answered
     arrivals       how the open loop spaces them
+    period_s       after which the open loop repeats itself
+    draw           which of the possible Poisson arrivals
     shared_memory  tensors go through system shared memory instead of gRPC
-    processes      of our client; perf_analyzer is always one, with threads
+    processes      of our client, in a closed loop; perf_analyzer is always one, with threads
     """
 
     concurrency: int | None = None
-    rate: float | None = None
+    rate: int | None = None
     arrivals: Arrivals = "constant"
+    period_s: int = 1
+    draw: int = 0
     shared_memory: bool = False
     processes: int = 1
 
@@ -34,9 +40,9 @@ class Traffic:
     @property
     def words(self) -> str:
         if self.concurrency is not None:
-            shape = f"closed loop, concurrency {self.concurrency}"
+            shape = f"concurrency {self.concurrency}"
         else:
-            shape = f"open loop, {self.arrivals}, {self.rate:.0f} a second"
+            shape = f"open loop, {self.arrivals}, {self.rate} a second"
         return ", ".join(
             [shape]
             + ["shared memory"] * self.shared_memory
@@ -45,9 +51,21 @@ class Traffic:
 
     def shares(self) -> list["Traffic"]:
         """What each of our processes sends."""
-        count = self.processes
-        if self.rate is not None:
-            return [replace(self, rate=self.rate / count, processes=1)] * count
-        whole, rest = divmod(self.concurrency or 0, count)
-        parts = [whole + (number < rest) for number in range(count)]
+        if self.concurrency is None:
+            return [self]
+        whole, rest = divmod(self.concurrency, self.processes)
+        parts = [whole + (number < rest) for number in range(self.processes)]
         return [replace(self, concurrency=part, processes=1) for part in parts if part]
+
+    def gaps_us(self) -> list[int]:
+        """Before each request of a period, of the open loop. In any time as long as a period as many are due.
+
+        Poisson arrivals of which the number is known lie anywhere, each evenly and on its own.
+        """
+        period_us, count = self.period_s * 1_000_000, (self.rate or 0) * self.period_s
+        if self.arrivals == "poisson":
+            chance = random.Random(self.draw)
+            due_us = sorted(chance.randrange(period_us) for _ in range(count))
+        else:
+            due_us = [period_us * number // count for number in range(count)]
+        return [later - earlier for earlier, later in pairwise([due_us[-1] - period_us, *due_us])]
