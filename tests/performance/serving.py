@@ -229,14 +229,22 @@ def _p99_ms(measured: Measured) -> float:
 
 def _notes() -> tuple[str, ...]:
     return (
-        f"Embedded Triton, {MODEL}, gRPC, {FRAMES} frames of a clip with people as the pipeline sends them, in turn, "
-        "by both, one a request. Each pair measures both, one right after the other, in the order A-B, B-A; "
-        "throughput and batch size are from Triton's own counters. A pair whose mean batch sizes differ by more "
-        "than 10 % is void and repeated, some times; the pipeline's batches are its own doing and void none.",
+        f"Embedded Triton, {MODEL}, gRPC where no shared memory is named, {FRAMES} frames of a clip with people as the "
+        "pipeline sends them, in turn, by both, one a request. Each pair measures both, one right after the other, "
+        "in the order A-B, B-A; throughput and batch size are from Triton's own counters. A pair whose mean batch "
+        "sizes differ by more than 10 % is void and repeated, some times; the pipeline's batches are its own doing and "
+        "void none. Every figure is of the pairs that are not void; of all where all are. With fewer than five there "
+        "is no bar.",
+        f"Batches of at most {PAIR}: a server with the same model and that max_batch_size, where both clients get the "
+        "same batches; as it is shipped, each forms its own.",
+        "Open loop: both send the same arrivals, which repeat after as many seconds as are measured, so that as many "
+        "are due whenever that begins; other Poisson arrivals for each pair, which is void where perf_analyzer "
+        "answered less than 98 % of what was due: at a ratio of 1 our client kept up.",
         "p99: median over seconds of each one's p99, as each client saw it; our open loop counts from when a request "
         "was due, perf_analyzer from when it was sent.",
         "Shared cores: load and Triton compete for the same cores, so that a ratio compares the CPU time of the loads "
-        "too. Triton apart: Triton on the first core and the load on the second, as where a GPU infers.",
+        "too. Triton apart: Triton on the first core and the load on the second, as where a GPU infers: "
+        "whether a client keeps Triton busy.",
         f"R_wire: a model with the tensors of {MODEL} that computes nothing, no batching: what is left is transport.",
         f"R_e2e: `fess run` over {FILES} files (640x360) as fast as they are taken, motion gate and faces off, from "
         f"decoding to the event's acknowledgement by Redis Streams, against concurrency {FILES}.",
