@@ -18,6 +18,7 @@ from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.embedded.triton_files import TritonFiles
 from orchestrator.errors import ServerError
 from orchestrator.settings import RedisSettings, Settings, TritonSettings
+from tests.e2e.running import Running
 from tests.performance.machine import ROOT
 from tests.performance.outcome import Lacking, Outcome
 
@@ -111,6 +112,17 @@ def settings_of(
         triton=TritonSettings(url=triton.grpc_url if triton else "", model_repository=MODELS),
         redis=RedisSettings(host=redis.host, port=redis.port, password=SecretStr(redis.password)),
     )
+
+
+async def seen(fess: Running, *cameras: str, within_s: float = 90, frames: int = 5) -> None:
+    """Wait until each has been inspected so often. Raises TimeoutError; ServerError where `fess run` has ended."""
+    await until(
+        lambda: fess.process.poll() is not None or fess.sees(*cameras, frames=frames),
+        within_s,
+        "every camera being seen",
+    )
+    if fess.process.poll() is not None:
+        raise ServerError(f"fess run ended before every camera was seen: {fess.log[-1500:]}")
 
 
 async def until(

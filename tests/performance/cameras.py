@@ -13,7 +13,7 @@ from eventbus.events import MotionDetectionEvent
 from orchestrator.buses import make_bus
 from tests.e2e.running import Running, running
 from tests.performance.bare import decoding
-from tests.performance.bench import Bench, Servers, folder_of_one_run, servers, until
+from tests.performance.bench import Bench, Servers, folder_of_one_run, seen, servers
 from tests.performance.clips import FPS as STREAM_FPS
 from tests.performance.exposition import Samples, mean_ms, samples, total
 from tests.performance.outcome import Breakdown, Figure, Outcome, at_least, below
@@ -139,7 +139,7 @@ async def watch_cameras(
         with running(folder, beside.settings, cameras, **variables) as fess:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(witness.run())
-                await until(lambda: fess.sees(*cameras, frames=5), 90, "every camera being seen")
+                await seen(fess, *cameras)
                 await asyncio.sleep(SETTLE_S)
                 bench.say(f"{len(cameras)} cameras are up; measuring for {seconds:g} s")
                 watch = await _observe(fess, beside, witness, seconds)

@@ -5,7 +5,7 @@ import random
 import time
 
 from tests.e2e.running import Running, running
-from tests.performance.bench import Bench, folder_of_one_run, servers, until
+from tests.performance.bench import Bench, folder_of_one_run, seen, servers, until
 from tests.performance.outcome import Figure, Outcome, below
 from tests.performance.scene import PRODUCTION, addresses, rtsp_cameras, scene
 from tests.performance.statistic import percentile
@@ -28,7 +28,7 @@ async def measure(bench: Bench) -> Outcome:
             with rtsp_cameras(mounts) as rtsp:
                 cameras = addresses(rtsp, mounts)
                 with running(folder, beside.settings, cameras, **PRODUCTION) as fess:
-                    await until(lambda: fess.sees(CAMERA, frames=5), 60, "the camera being seen")
+                    await seen(fess, CAMERA)
                     taken_s = []
                     for number in range(times):
                         await asyncio.sleep(WELL_S)

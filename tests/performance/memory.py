@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.e2e.running import Running, running
-from tests.performance.bench import Bench, folder_of_one_run, servers, until
+from tests.performance.bench import Bench, folder_of_one_run, seen, servers, until
 from tests.performance.exposition import samples, total
 from tests.performance.outcome import Breakdown, Figure, Outcome, below
 from tests.performance.scene import FPS, PRODUCTION, rtsp_cameras, scene
@@ -57,7 +57,7 @@ async def _wear(
     bench: Bench, fess: Running, proxies: list[FaultyProxy], wanted: int
 ) -> list[Reading]:
     names = [f"camera-{number:02}" for number in range(CAMERAS)]
-    await until(lambda: fess.sees(*names, frames=10), 90, "every camera being seen")
+    await seen(fess, *names, frames=10)
     readings = [Reading(0, resident_mib(fess.process.pid))]
     while readings[-1].reconnects < wanted:
         before = await asyncio.to_thread(fess.cameras)

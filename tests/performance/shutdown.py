@@ -10,7 +10,7 @@ import psutil
 
 from orchestrator.settings import Settings, TritonSettings
 from tests.e2e.running import running
-from tests.performance.bench import MODELS, Bench, folder_of_one_run, servers, until
+from tests.performance.bench import MODELS, Bench, folder_of_one_run, seen, servers
 from tests.performance.outcome import Figure, Outcome, below
 from tests.performance.scene import PRODUCTION, addresses, rtsp_cameras, scene
 
@@ -54,7 +54,7 @@ async def _end(
 ) -> Leave:
     variables = {**PRODUCTION, "TRITON_MODEL_REPOSITORY": str(MODELS)}
     with running(folder, settings, cameras, *arguments, **variables) as fess:
-        await until(lambda: fess.sees(*cameras, frames=10), 120, "every camera being seen")
+        await seen(fess, *cameras, within_s=120, frames=10)
         below_it = psutil.Process(fess.process.pid).children(recursive=True)
         began_s = time.monotonic()
         fess.process.terminate()

@@ -11,7 +11,7 @@ from pathlib import Path
 from export import versions
 from orchestrator.embedded.triton import EmbeddedTriton
 from tests.e2e.running import Running, running
-from tests.performance.bench import MODELS, Bench, folder_of_one_run, servers, until
+from tests.performance.bench import MODELS, Bench, folder_of_one_run, seen, servers, until
 from tests.performance.exposition import samples, total
 from tests.performance.outcome import Breakdown, Figure, Outcome
 from tests.performance.scene import FPS, PRODUCTION, addresses, rtsp_cameras, scene
@@ -93,7 +93,7 @@ async def measure(bench: Bench) -> Outcome:
             with rtsp_cameras(mounts) as rtsp:
                 cameras = addresses(rtsp, mounts)
                 with running(folder, beside.settings, cameras, **PRODUCTION) as fess:
-                    await until(lambda: fess.sees(*cameras, frames=5), 90, "every camera seen")
+                    await seen(fess, *cameras)
                     await asyncio.sleep(SETTLE_S)
                     for number in range(times):
                         quiet.append(await asyncio.to_thread(_watch, fess))
