@@ -245,7 +245,8 @@ def _notes() -> tuple[str, ...]:
         "Shared cores: load and Triton compete for the same cores, so that a ratio compares the CPU time of the loads "
         "too. Triton apart: Triton on the first core and the load on the second, as where a GPU infers: "
         "whether a client keeps Triton busy.",
-        f"R_wire: a model with the tensors of {MODEL} that computes nothing, no batching: what is left is transport.",
+        f"R_wire: a model with the tensors of {MODEL} that computes nothing, no batching: what is left is transport. "
+        "2 processes: of ours; perf_analyzer is one, with a thread a request.",
         f"R_e2e: `fess run` over {FILES} files (640x360) as fast as they are taken, motion gate and faces off, from "
         f"decoding to the event's acknowledgement by Redis Streams, against concurrency {FILES}.",
     )

@@ -18,7 +18,7 @@ from tests.performance.scene import FPS, PRODUCTION, addresses, rtsp_cameras, sc
 from tests.performance.statistic import percentile
 
 SLOT = "object_detector"
-CAUSES = ("stale", "error", "busy")
+CAUSES = ("busy", "stale", "error")
 SETTLE_S = 5.0
 # Noticing (at most 2 s), loading and warming up take up to ten seconds beside ten cameras.
 WINDOW_S = 15.0
@@ -58,8 +58,8 @@ class Window:
     after: State
     gaps_s: dict[str, float]
 
-    def skipped(self, *causes: str) -> int:
-        return sum(self.after.skipped[cause] - self.before.skipped[cause] for cause in causes)
+    def skipped(self, cause: str) -> int:
+        return self.after.skipped[cause] - self.before.skipped[cause]
 
     def failed(self, *causes: str) -> int:
         return sum(self.after.failed[cause] - self.before.failed[cause] for cause in causes)
@@ -70,7 +70,11 @@ class Window:
 
     @property
     def lost(self) -> int:
-        return self.skipped("stale", "error")
+        return sum(map(self.skipped, CAUSES))
+
+    @property
+    def due(self) -> int:
+        return self.inspected + self.lost
 
     @property
     def gap_s(self) -> float:
@@ -167,7 +171,7 @@ def _watch(fess: Running) -> Window:
 
 
 def _outcome(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> Outcome:
-    lost = [window.lost for window in swaps]
+    lost, usually_lost = ([window.lost for window in windows] for windows in (swaps, quiet))
     refused, usual = (
         sum(window.failed("unavailable", "invalid") for window in windows)
         for windows in (swaps, quiet)
@@ -177,11 +181,11 @@ def _outcome(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> O
     times = len(swaps)
     figures = (
         Figure(
-            "frames lost (stale, error) in a swap, mean",
+            "frames lost (busy, stale, error) around a swap, mean",
             sum(lost) / times,
             "",
-            f"{min(lost)} to {max(lost)} of {swaps[0].inspected}, {times} swaps; "
-            f"without one {sum(window.lost for window in quiet) / times:.1f}",
+            f"{min(lost)} to {max(lost)} of {sum(window.due for window in swaps) / times:.0f} due, {times} swaps; "
+            f"without one {min(usually_lost)} to {max(usually_lost)}, mean {sum(usually_lost) / times:.1f}",
         ),
         Figure(
             "requests that failed for another reason than time",
@@ -215,8 +219,9 @@ def _outcome(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> O
         f"A detector swapped under {len(swaps[0].gaps_s)} cameras of {FPS:g} frames a second",
         figures,
         (
-            "Production settings, every sampled frame inspected; a frame is stale after half a second. Two versions of "
-            "the same weights, so that what is measured is the swap; named in turns, as `fess models rollback` does, "
+            "Production settings, every sampled frame inspected. Lost: busy, as the camera's frame before was still at "
+            "work; stale after half a second; or in error. Two versions of the same weights, so that what is measured "
+            "is the swap; named in turns, as `fess models rollback` does, "
             f"found by the embedded Triton's poll. Windows of {WINDOW_S:g} s, with a swap and without in turns. "
             f"Cameras are asked over HTTP every {LOOK_EVERY_S * 1000:.0f} ms, so a time between two frames is known to "
             "that much.",

@@ -46,7 +46,7 @@ class Traffic:
         return ", ".join(
             [shape]
             + ["shared memory"] * self.shared_memory
-            + [f"{self.processes} processes of ours"] * (self.processes > 1)
+            + [f"{self.processes} processes"] * (self.processes > 1)
         )
 
     def shares(self) -> list["Traffic"]:
