@@ -110,7 +110,7 @@ async def measure(bench: Bench) -> Outcome:
                             f"{number + 1} of {times}: served after {took_s[-1]:.1f} s, "
                             f"{swaps[-1].lost} frames lost, {quiet[-1].lost} in as long a time before"
                         )
-    return _outcome(quiet, swaps, took_s)
+    return outcome_of(quiet, swaps, took_s)
 
 
 def _two_versions(repository: Path) -> Path:
@@ -170,7 +170,7 @@ def _watch(fess: Running) -> Window:
     return Window(before, State.of(fess), gaps_s)
 
 
-def _outcome(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> Outcome:
+def outcome_of(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> Outcome:
     lost, usually_lost = ([window.lost for window in windows] for windows in (swaps, quiet))
     refused, usual = (
         sum(window.failed("unavailable", "invalid") for window in windows)
@@ -188,13 +188,13 @@ def _outcome(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> O
             f"without one {min(usually_lost)} to {max(usually_lost)}, mean {sum(usually_lost) / times:.1f}",
         ),
         Figure(
-            "requests that failed for another reason than time",
+            "requests refused, or held back, around a swap",
             refused,
             "",
             f"{sum(window.failed('outdated') for window in swaps)} more met the old version gone and were asked again; "
-            f"without a swap {usual} failed",
+            f"without a swap {usual}" + ", so no verdict" * bool(usual),
             "none",
-            refused == 0,
+            None if usual else refused == 0,
         ),
         Figure(
             "longest time between two inspected frames of a camera",
@@ -220,8 +220,10 @@ def _outcome(quiet: list[Window], swaps: list[Window], took_s: list[float]) -> O
         figures,
         (
             "Production settings, every sampled frame inspected. Lost: busy, as the camera's frame before was still at "
-            "work; stale after half a second; or in error. Two versions of the same weights, so that what is measured "
-            "is the swap; named in turns, as `fess models rollback` does, "
+            "work; stale after half a second; or in error: its request was refused, or held back for a second because "
+            "several before were not answered in time, as on a machine that is too busy.",
+            "Two versions of the same weights, so that what is measured is the swap; named in turns, as `fess models "
+            "rollback` does, "
             f"found by the embedded Triton's poll. Windows of {WINDOW_S:g} s, with a swap and without in turns. "
             f"Cameras are asked over HTTP every {LOOK_EVERY_S * 1000:.0f} ms, so a time between two frames is known to "
             "that much.",
