@@ -50,20 +50,25 @@ def admit(
     Raises:
         ModelError: with the file and the reason.
     """
-    content = read(path)
-    digest = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and digest != sha256:
-        raise ModelError(
-            f"{path}: wrong digest, expected SHA-256 {sha256}, found {digest}; "
-            "delete the file and run `fess models fetch`"
-        )
-    model = parse(content, path)
+    model = parse(read(path) if sha256 is None else attested(path, sha256), path)
     inspect(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in weights]
     _compare("inputs", inputs, given, path)
     _compare("outputs", outputs, model.graph.output, path)
     return model
+
+
+def attested(path: Path, sha256: str) -> bytes:
+    """The bytes of a regular file that has the digest. Raises ModelError."""
+    content = read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise ModelError(
+            f"{path}: wrong digest, expected SHA-256 {sha256}, found {digest}; "
+            "delete the file and run `fess models fetch`"
+        )
+    return content
 
 
 def read(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from export.fetch import fetch
+from export.fetch import checksums, fetch, verified
 from export.manifest import Clip, Manifest, Model, load
 from export.prepare import Prepared, prepare, provenance, served, up_to_date
 from orchestrator.errors import ModelError
@@ -57,7 +57,7 @@ async def ensure_models(
     Raises:
         ModelError: for the first file that cannot be had or is refused.
     """
-    models = await asyncio.to_thread(wanted, load(), places.repository, folders, names)
+    models = await asyncio.to_thread(wanted, load(), places, folders, names)
     missing: list[Model] = []
     present: dict[str, Prepared] = {}
     for model in models:
@@ -77,7 +77,7 @@ async def ensure_models(
 
 
 def wanted(
-    manifest: Manifest, repository: Path, folders: Collection[str] | None, names: Collection[str]
+    manifest: Manifest, places: Places, folders: Collection[str] | None, names: Collection[str]
 ) -> tuple[Model, ...]:
     """Models of the manifest to be served: those named, else what each folder holds, else its default.
 
@@ -85,16 +85,16 @@ def wanted(
     Raises ModelError for an unknown name, and for two models of one folder.
     """
     if names:
-        models = tuple(as_served(manifest.model(name), repository) for name in names)
+        models = tuple(as_served(manifest.model(name), places.repository) for name in names)
         slots = [model.slot for model in models]
         if len(set(slots)) != len(slots):
             raise ModelError(f"{', '.join(names)}: two of them would fill the same folder")
         return models
-    models = tuple(_resident(manifest, default, repository) for default in manifest.defaults())
     return tuple(
-        model
-        for model in models
-        if (folders is None or model.slot in folders) and not _foreign(manifest, model, repository)
+        _resident(manifest, default, places)
+        for default in manifest.defaults()
+        if (folders is None or default.slot in folders)
+        and not _foreign(manifest, default, places.repository)
     )
 
 
@@ -109,10 +109,27 @@ async def ensure_clips(files: Sequence[str], places: Places, console: Console) -
     return dict(zip(files, paths, strict=True))
 
 
-def _resident(manifest: Manifest, default: Model, repository: Path) -> Model:
-    note = provenance(served(default, repository))
-    chosen = next((m for m in manifest.models if note and m.name == note.model), default)
-    return as_served(chosen if chosen.slot == default.slot else default, repository)
+def _resident(manifest: Manifest, default: Model, places: Places) -> Model:
+    note = provenance(served(default, places.repository))
+    held = next((m for m in manifest.models if note and m.name == note.model), None)
+    ours = held is not None and held.slot == default.slot
+    chosen = held if held and ours else _to_be_had(manifest, default, places)
+    return as_served(chosen, places.repository)
+
+
+def _to_be_had(manifest: Manifest, default: Model, places: Places) -> Model:
+    """The default, or what stands in for it where that one's file is at hand and the default's is not."""
+    stand_in = manifest.stand_in(default)
+    if stand_in is None:
+        return default
+    for model in (default, stand_in):
+        if verified(places.store / model.file, model):
+            return model
+    if places.mirror is None:
+        return stand_in
+    # A mirror without a list is told by whoever fetches from it.
+    listed = checksums(places.mirror) if (places.mirror / "SHA256SUMS").is_file() else {}
+    return stand_in if stand_in.file in listed and default.file not in listed else default
 
 
 def as_served(model: Model, repository: Path) -> Model:

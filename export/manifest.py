@@ -82,7 +82,10 @@ class Model(Download):
     slot: Slot
     version: str
     default: bool = False
-    format: Literal["onnx", "pytorch"] = "onnx"
+    stands_in_for: str | None = None
+    """The default in whose place it is used where that one's file cannot be had."""
+    format: Literal["onnx", "pytorch", "mobilefacenet"] = "onnx"
+    """mobilefacenet: a state dict, of which export/mobilefacenet.py makes ONNX. pytorch: for `fess models export`."""
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     preprocessing: Preprocessing
@@ -117,6 +120,9 @@ class Manifest(Entry):
 
     def defaults(self) -> tuple[Model, ...]:
         return tuple(model for model in self.models if model.default)
+
+    def stand_in(self, default: Model) -> Model | None:
+        return next((model for model in self.models if model.stands_in_for == default.name), None)
 
 
 def load(path: Path = MANIFEST) -> Manifest:

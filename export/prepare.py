@@ -10,14 +10,15 @@ from pathlib import Path
 import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export import atomic, gate, serving, versions
+from export import atomic, gate, mobilefacenet, serving, state_dict, versions
 from export.graphs.face_detector import face_detector
 from export.graphs.face_embedder import face_embedder
 from export.graphs.object_detector import object_detector
 from export.manifest import Model, Pixels, Sha256, Slot
 from orchestrator.errors import ModelError
 
-# Raise it with every change of export/graphs that changes what comes out, so that prepared files are made anew.
+# Raise it with every change of export/graphs or export/mobilefacenet.py that changes what comes out, so that
+# prepared files are made anew.
 RECIPE = 1
 
 EDITS: Mapping[Slot, Callable[[onnx.ModelProto, Model], onnx.ModelProto]] = {
@@ -118,16 +119,9 @@ def provenance(file: Path) -> Provenance | None:
 
 def edit(source: Path, model: Model) -> onnx.ModelProto:
     """The model that Triton serves, from an untouched file that the gate admits. Raises ModelError."""
-    if model.format != "onnx":
-        raise ModelError(
-            f"{model.name}: {model.file} is a PyTorch checkpoint; export it with MMDeploy: `make export-model`"
-        )
     if model.pixels != "rgb" and model.slot != "object_detector":
         raise ModelError(f"{model.name}: only an object detector takes {model.pixels} pixels")
-    untouched = gate.admit(
-        source, sha256=model.require_sha256(), inputs=model.inputs, outputs=model.outputs
-    )
-    return checked(EDITS[model.slot](untouched, model), model)
+    return checked(EDITS[model.slot](_untouched(source, model), model), model)
 
 
 def checked(edited: onnx.ModelProto, model: Model) -> onnx.ModelProto:
@@ -154,6 +148,22 @@ def configure(model: Model, edited: onnx.ModelProto, version: Path) -> None:
         versions.serve(folder, number, config)  # instead of the one that was served
     else:
         atomic.write(folder / versions.CONFIG, config.encode())
+
+
+def _untouched(source: Path, model: Model) -> onnx.ModelProto:
+    """The network as it was published, or as its published weights say."""
+    match model.format:
+        case "onnx":
+            return gate.admit(
+                source, sha256=model.require_sha256(), inputs=model.inputs, outputs=model.outputs
+            )
+        case "mobilefacenet":
+            content = gate.attested(source, model.require_sha256())
+            return mobilefacenet.build(state_dict.read(content, source), source)
+        case "pytorch":
+            raise ModelError(
+                f"{model.name}: {model.file} is a PyTorch checkpoint; export it with MMDeploy: `make export-model`"
+            )
 
 
 def _land(model: Model, edited: onnx.ModelProto, note: bytes, repository: Path) -> Path:

@@ -117,7 +117,7 @@ def prepare_models(
     places = model_places(settings)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     before = _served(settings)
-    for chosen in wanted(load(), places.repository, None, names or ()):
+    for chosen in wanted(load(), places, None, names or ()):
         model = chosen
         if pixels is not None and chosen.slot == "object_detector":
             model = chosen.model_copy(update={"pixels": pixels})
@@ -141,7 +141,7 @@ def list_models() -> None:
         there = as_served(model, places.repository)
         prepared = model.sha256 is not None and up_to_date(there, places.repository) is not None
         table.add_row(
-            model.name + "\n(default)" * model.default,
+            model.name + _role(model),
             model.slot,
             model.licence,
             _size(model),
@@ -246,6 +246,12 @@ def _tell(settings: Settings, made: Prepared, before: int | None, console: Conso
         return
     console.print(f"{made.path}  new")
     console.print(f"  {have_served(settings, folder, version, before)}")
+
+
+def _role(model: Model) -> str:
+    if model.stands_in_for is not None:
+        return "\n(default without a mirror)"
+    return "\n(default)" if model.default else ""
 
 
 def _size(item: Download | Model) -> str:

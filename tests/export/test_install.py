@@ -75,15 +75,16 @@ async def test_a_folder_keeps_the_model_of_the_manifest_that_it_holds(
     note = made.path.with_name("provenance.json")
     other = json.loads(note.read_text()) | {"model": "auraface_v1_glintr100"}
     note.write_text(json.dumps(other))
-    chosen = wanted(load(), at.repository, ["face_embedder"], ())
+    chosen = wanted(load(), at, ["face_embedder"], ())
     assert [model.name for model in chosen] == ["auraface_v1_glintr100"]
 
 
 def test_models_can_be_chosen_by_name_but_only_one_for_a_folder(tmp_path: Path) -> None:
-    (chosen,) = wanted(load(), tmp_path, None, ["auraface_v1_glintr100"])
+    at = places(tmp_path, tmp_path)
+    (chosen,) = wanted(load(), at, None, ["auraface_v1_glintr100"])
     assert chosen.slot == "face_embedder"
     with pytest.raises(ModelError, match="two of them would fill the same folder"):
-        wanted(load(), tmp_path, None, ["auraface_v1_glintr100", "mobilefacenet_foamliu_112"])
+        wanted(load(), at, None, ["auraface_v1_glintr100", "mobilefacenet_foamliu_112"])
 
 
 async def test_clips_are_fetched_by_file_name(tmp_path: Path, clips: Path) -> None:

@@ -87,7 +87,9 @@ def test_list_shows_every_model_with_its_licence_and_whether_it_is_here(here: Pa
     assert "not verified" in before
     assert "yes" not in before
     fess_models("fetch", "mobilefacenet_foamliu_112")
-    (line,) = (line for line in fess_models("list").stdout.splitlines() if "mobilefacenet" in line)
+    listed = fess_models("list").stdout
+    assert "(default without a mirror)" in listed
+    (line,) = (line for line in listed.splitlines() if "mobilefacenet_foamliu_112" in line)
     assert "Apache-2.0" in line
     assert "b7120c095d60" in line
     assert line.count("yes") == 2

@@ -12,7 +12,6 @@ from typing import Protocol
 from pydantic import SecretStr
 from rich.console import Console
 
-from export import manifest, prepare
 from orchestrator.embedded.redis import EmbeddedRedis
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.embedded.triton_files import TritonFiles
@@ -21,6 +20,7 @@ from orchestrator.settings import RedisSettings, Settings, TritonSettings
 from tests.e2e.running import Running
 from tests.performance.machine import ROOT
 from tests.performance.outcome import Lacking, Outcome
+from tests.servers.prepared import is_prepared
 
 MODELS = ROOT / "model_repository"
 
@@ -91,7 +91,7 @@ class Servers:
 @asynccontextmanager
 async def servers(folder: Path, repository: Path = MODELS) -> AsyncIterator[Servers]:
     """Raises Lacking."""
-    if any(prepare.up_to_date(model, MODELS) is None for model in manifest.load().defaults()):
+    if not is_prepared(MODELS):
         raise Lacking("the models are not prepared: run `make models`")
     try:
         TritonFiles.find()

@@ -16,6 +16,7 @@ from orchestrator.embedded.triton import DEFAULT_PATIENCE, EmbeddedTriton
 from orchestrator.embedded.triton_files import TritonFiles
 from orchestrator.errors import ServerError
 from tests.servers.held import held
+from tests.servers.prepared import is_prepared
 from tests.servers.require import lacking
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,13 +57,12 @@ def triton_files() -> TritonFiles:
 @pytest.fixture(scope="session")
 def served_models(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """The model repository: the working tree's where its models are prepared, else one made for the session."""
-    models = manifest.load().defaults()
     ours = ROOT / "model_repository"
-    if all(prepare.up_to_date(model, ours) is not None for model in models):
+    if is_prepared(ours):
         return ours
     mirror: Path = request.getfixturevalue("models_mirror")
     repository = tmp_path_factory.mktemp("model_repository")
-    for model in models:
+    for model in manifest.load().defaults():
         prepare.prepare(mirror / model.file, model, repository)
     return repository
 
