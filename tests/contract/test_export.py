@@ -15,6 +15,7 @@ import onnx
 import pytest
 from rich.console import Console
 
+from export import state_dict
 from export.checkpoint import Checkpoint, inspect
 from export.detecting import by_served
 from export.environment import Environment, ask, code_in
@@ -29,6 +30,7 @@ from export.wish import Wish
 from orchestrator.errors import ModelError
 from tests.export.checkpoints import Bomb, archived, pickled
 from tests.export.footage import PEOPLE_CLIP
+from tests.export.mobilefacenets import invented
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = load().model("rtmdet_nano_person_320")
@@ -174,3 +176,33 @@ def test_pytorch_refuses_a_bomb_by_itself_and_it_does_not_go_off(
     with pytest.raises(ModelError, match="is more than weights"):
         read(environment, path, tmp_path)
     assert not marker.exists()
+
+
+SAVING = """\
+import sys, numpy, torch
+given = numpy.load(sys.argv[1])
+state = torch.nn.Module().state_dict()  # with the attribute that PyTorch's modules give it
+state.update({name: torch.from_numpy(given[name]) for name in given.files})
+torch.save(state, sys.argv[2], _use_new_zipfile_serialization=False)
+"""
+
+
+def test_what_pytorch_writes_in_its_old_format_is_read_without_it(
+    environment: Environment, tmp_path: Path
+) -> None:
+    state, file = invented(), tmp_path / "mobilefacenet.pt"
+    np.savez(tmp_path / "state.npz", **state)  # type: ignore[arg-type]  # its next parameter is a bool
+    argv = [
+        str(environment.python),
+        "-s",
+        "-P",
+        "-c",
+        SAVING,
+        str(tmp_path / "state.npz"),
+        str(file),
+    ]
+    subprocess.run(argv, check=True, capture_output=True)
+    found = state_dict.read(file.read_bytes(), file)
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
