@@ -1,5 +1,6 @@
 """The demonstration: who plays, what each camera shows, and a witness that reads the bus like any consumer."""
 
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from eventbus.events import (
     decode,
 )
 from orchestrator.camera import Camera
+from orchestrator.recognition.enrolled import EnrolledPerson
 
 RTSP_CAMERAS = ("lobby", "gate")
 
@@ -51,6 +53,12 @@ SCENES = (
     Scene("hall", "one-by-one-person-detection.mp4", "people far away, one after the other"),
     Scene("road", "car-detection.mp4", "cars, and nobody"),
 )
+
+
+def to_be_enrolled(people: Iterable[EnrolledPerson], embedder: str | None) -> tuple[Role, ...]:
+    """Whom of the cast no earlier demo has enrolled with this embedder, known by the digest of its weights."""
+    ready = {each.person_name for each in people if embedder in (None, each.model.sha256)}
+    return tuple(role for role in CAST if role.name not in ready)
 
 
 def cameras(clips: dict[str, Path], rtsp: str | None) -> tuple[Camera, ...]:

@@ -17,11 +17,20 @@ from orchestrator.app import Process, run
 from orchestrator.board import CameraStatus
 from orchestrator.buses import make_bus
 from orchestrator.camera import Camera
+from orchestrator.checking.models import embedder_source
 from orchestrator.cli.face_services import open_services
 from orchestrator.cli.faces import Wish, enrol_people
 from orchestrator.cli.run import stop_on_signals
 from orchestrator.cli.table import live_table
-from orchestrator.demo import CAST, RTSP_CAMERAS, SCENES, Testimony, cameras, witness
+from orchestrator.demo import (
+    CAST,
+    RTSP_CAMERAS,
+    SCENES,
+    Testimony,
+    cameras,
+    to_be_enrolled,
+    witness,
+)
 from orchestrator.embedded.rtsp import rtsp_available, serve_rtsp
 from orchestrator.http import HttpServer
 from orchestrator.ledger import Skip
@@ -84,12 +93,11 @@ async def _demo(
 async def _enrol_cast(settings: Settings, clips: dict[str, Path]) -> None:
     """Enrol whoever an earlier demo has not enrolled already."""
     async with open_services(settings, triton=False) as services:
-        known = {person.person_name for person in await services.store.people()}
-    for role in CAST:
-        if role.name not in known:
-            await enrol_people(
-                settings, {role.name: [clips[role.clip]]}, Wish(role.authorized, yes=True)
-            )
+        people = await services.store.people()
+    for role in to_be_enrolled(people, embedder_source(settings)):
+        await enrol_people(
+            settings, {role.name: [clips[role.clip]]}, Wish(role.authorized, yes=True)
+        )
 
 
 class Show:

@@ -16,7 +16,7 @@ from export.checkpoint import obtain
 from export.environment import Environment
 from export.exporting import DEFAULT_CLIPS, Export
 from export.install import as_served, ensure_clips, ensure_models, wanted
-from export.manifest import Download, Model, Pixels, load
+from export.manifest import Download, Manifest, Model, Pixels, load
 from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
 from export.wish import Wish, checked
@@ -141,7 +141,7 @@ def list_models() -> None:
         there = as_served(model, places.repository)
         prepared = model.sha256 is not None and up_to_date(there, places.repository) is not None
         table.add_row(
-            model.name + _role(model),
+            model.name + _role(model, load()),
             model.slot,
             model.licence,
             _size(model),
@@ -248,10 +248,12 @@ def _tell(settings: Settings, made: Prepared, before: int | None, console: Conso
     console.print(f"  {have_served(settings, folder, version, before)}")
 
 
-def _role(model: Model) -> str:
+def _role(model: Model, manifest: Manifest) -> str:
     if model.stands_in_for is not None:
         return "\n(default without a mirror)"
-    return "\n(default)" if model.default else ""
+    if model.default and manifest.stand_in(model) is not None:
+        return "\n(default with a mirror)"
+    return "\n(default)" * model.default
 
 
 def _size(item: Download | Model) -> str:

@@ -84,10 +84,10 @@ def test_list_shows_every_model_with_its_licence_and_whether_it_is_here(here: Pa
     before = fess_models("list").stdout
     assert "rtmdet_nano_person_320" in before
     assert "(default)" in before
-    assert "not verified" in before
     assert "yes" not in before
     fess_models("fetch", "mobilefacenet_foamliu_112")
     listed = fess_models("list").stdout
+    assert "(default with a mirror)" in listed
     assert "(default without a mirror)" in listed
     (line,) = (line for line in listed.splitlines() if "mobilefacenet_foamliu_112" in line)
     assert "Apache-2.0" in line
