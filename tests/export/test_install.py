@@ -98,9 +98,3 @@ async def test_clips_are_fetched_by_file_name(tmp_path: Path, clips: Path) -> No
 async def test_an_unknown_clip_is_told_with_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nobody\.mkv: not among the sample clips one-by-one"):
         await ensure_clips(["nobody.mkv"], places(tmp_path, tmp_path), Console(file=io.StringIO()))
-
-
-async def test_a_machine_without_network_and_mirror_is_told_what_to_do(tmp_path: Path) -> None:
-    at = Places(tmp_path / "repository", tmp_path / "store", None)
-    with pytest.raises(ModelError, match=r"rtmdet_nano.*set FESS_MODELS_MIRROR to a folder"):
-        await installed(at, folders=["object_detector"])

@@ -124,6 +124,19 @@ async def test_when_no_address_gives_the_file_the_reason_of_each_is_told(
     assert told.endswith("then run `fess models fetch`")
 
 
+async def test_a_machine_without_network_and_mirror_is_told_what_to_do(
+    internet: Internet,
+    content: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(install, "load", lambda: moved(1, content))
+    with pytest.raises(
+        ModelError, match=r"rtmdet_nano.*Cannot connect.*; set FESS_MODELS_MIRROR to a folder"
+    ):
+        await installed(tmp_path)
+
+
 async def test_other_weights_are_refused_by_their_digest(
     internet: Internet, tmp_path: Path
 ) -> None:
