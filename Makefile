@@ -65,6 +65,7 @@ run: $(STAMP) ## Watch the cameras of cameras.yaml.
 	$(BIN)/fess run $(ARGS)
 
 test: system $(STAMP) models ## Run every test, on real servers.
+	@$(BIN)/fess models fetch --clips || echo "Tests on the sample clips will be skipped."
 	@$(BIN)/python -m tests.servers.kafka || echo "Kafka's tests will be skipped."
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
