@@ -117,9 +117,9 @@ async def measure(bench: Bench) -> Outcome:
 async def _bare(bench: Bench, cameras: dict[str, dict[str, object]], seconds: float) -> float:
     """What receiving and decoding the cameras costs by itself, in % of a core a camera."""
     bench.say(f"decoding the cameras and nothing else, for {seconds:g} s")
-    with decoding([str(camera["url"]) for camera in cameras.values()]) as pid:
+    with decoding([str(camera["url"]) for camera in cameras.values()]) as decoder:
         await asyncio.sleep(SETTLE_S)
-        account = Account({"bare": pid})
+        account = Account({"bare": decoder.pid})
         await asyncio.sleep(seconds)
         return account.close().by_role["bare"] / len(cameras) * 100
 

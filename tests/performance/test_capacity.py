@@ -1,40 +1,134 @@
-"""The search for the largest number of cameras: found to within what was asked, in few trials."""
+"""How many cameras: the searches find their boundaries in few trials and in turns, and what bare holds is judged."""
+
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from tests.performance.capacity import SEARCHES, TRIALS, largest
+from tests.performance.bare import report_of
+from tests.performance.capacity import BARE, WATCHED, Bounds, against
+from tests.performance.clips import FULL_HD
+from tests.performance.floor import Floor
+from tests.performance.search import Search, in_turns
 
 
-async def found(limit: int, *, near: int = 1, trials: int = 20) -> tuple[int, list[int]]:
-    tried: list[int] = []
+@dataclass(frozen=True, slots=True)
+class Tried:
+    cameras: int
+    holds: bool
 
-    async def holds(number: int) -> bool:
-        tried.append(number)
-        return number <= limit
+    def limit(self) -> str:
+        return "the cores"
 
-    number = await largest(holds, guess=14, stride=4, near=near, most=40, trials=trials)
-    return number, tried
+
+class Machine:
+    """Holds up to a limit; notes what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def search(self, limit: int, bounds: Bounds, name: str = "") -> Search[Tried]:
+        async def attempt(number: int) -> Tried:
+            self.asked.append((name, number))
+            return Tried(number, number <= limit)
+
+        return Search(attempt, **asdict(bounds))
+
+
+async def found(limit: int, bounds: Bounds) -> tuple[int, list[int]]:
+    machine = Machine()
+    search = machine.search(limit, bounds)
+    await in_turns(search)
+    return search.best, [number for _, number in machine.asked]
+
+
+PATIENT = Bounds(14, 4, 1, 40, trials=20)
 
 
 @pytest.mark.parametrize("limit", range(41))
 async def test_the_boundary_is_found_wherever_it_lies(limit: int) -> None:
-    assert (await found(limit))[0] == limit
+    assert (await found(limit, PATIENT))[0] == limit
 
 
 @pytest.mark.parametrize("limit", range(41))
 async def test_no_number_is_tried_twice_or_beyond_the_most(limit: int) -> None:
-    _, tried = await found(limit)
+    _, tried = await found(limit, PATIENT)
     assert len(set(tried)) == len(tried)
     assert 1 <= min(tried) <= max(tried) <= 40
 
 
+@pytest.mark.parametrize("bounds", [WATCHED[FULL_HD], BARE])
 @pytest.mark.parametrize("limit", range(10, 23))
-async def test_near_the_guess_the_allowed_trials_are_enough(limit: int) -> None:
-    number, tried = await found(limit, trials=TRIALS)
+async def test_near_the_guess_the_allowed_trials_are_enough(limit: int, bounds: Bounds) -> None:
+    number, tried = await found(limit, bounds)
     assert number == limit
-    assert len(tried) <= TRIALS
+    assert len(tried) <= bounds.trials
+
+
+@pytest.mark.parametrize("limit", [11, 12, 13, 14])
+async def test_at_the_guess_four_trials_are_enough(limit: int) -> None:
+    assert len((await found(limit, WATCHED[FULL_HD]))[1]) <= 4
 
 
 async def test_nothing_that_failed_is_reported() -> None:
-    assert (await found(0, trials=2))[0] == 0
-    assert all(guess <= most for guess, _, _, most in SEARCHES.values())
+    assert (await found(0, replace(PATIENT, trials=2)))[0] == 0
+    assert all(bounds.guess <= bounds.most for bounds in [*WATCHED.values(), BARE])
+
+
+async def test_two_searches_take_turns_until_both_are_over() -> None:
+    machine = Machine()
+    fess, bare = (
+        machine.search(12, WATCHED[FULL_HD], "fess"),
+        machine.search(15, BARE, "bare"),
+    )
+    await in_turns(fess, bare)
+    assert (fess.best, bare.best) == (12, 15)
+    names = [name for name, _ in machine.asked]
+    both = 2 * min(names.count("fess"), names.count("bare"))
+    assert names[:both] == ["fess", "bare"] * (both // 2)
+
+
+async def test_what_ran_out_is_told_of_the_smallest_number_that_was_too_large() -> None:
+    search = Machine().search(12, WATCHED[FULL_HD])
+    await in_turns(search)
+    assert search.limits() == "13 do not hold: the cores"
+
+
+def test_the_share_says_how_far_one_camera_would_move_it() -> None:
+    floor, share = against(12, 15, "16 do not hold: the cores")
+    assert (floor.value, share.value) == (15, 0.8)
+    assert share.spread == "12 of 15; 0.69 to 0.93, were each wrong by one camera"
+
+
+def test_there_is_no_share_of_nothing() -> None:
+    assert len(against(0, 0, "1 do not hold: the cores")) == 1
+
+
+GOOD = Floor(cameras=14, answered=1.0, p99_ms=40.0, lag_p99_ms=200.0, slowest_fps=25.0)
+
+
+@pytest.mark.parametrize(
+    ("floor", "holds"),
+    [
+        (GOOD, True),
+        (replace(GOOD, answered=0.98), False),
+        (replace(GOOD, p99_ms=500.0), False),
+        (replace(GOOD, p99_ms=float("nan")), False),
+        (replace(GOOD, lag_p99_ms=500.0), False),
+        (replace(GOOD, slowest_fps=24.0), False),
+        (replace(GOOD, lacking="no picture came"), False),
+        (Floor(14), False),
+    ],
+)
+def test_bare_holds_where_nothing_is_late_or_left_out(floor: Floor, holds: bool) -> None:
+    assert floor.holds is holds
+
+
+def test_lag_is_counted_from_each_streams_own_quickest_picture() -> None:
+    """One stream began five seconds before the other; the second is late once in two pictures."""
+    report = report_of([[5.0] * 50, [0.0, 0.3] * 30], seconds=2.0)
+    assert report.slowest_fps == 25.0
+    assert report.lag_p99_ms == pytest.approx(300.0)
+
+
+def test_a_camera_that_gave_no_picture_is_as_slow_as_can_be() -> None:
+    assert report_of([[5.0], []], seconds=2.0).slowest_fps == 0.0

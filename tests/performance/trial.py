@@ -12,8 +12,8 @@ from tests.performance.statistic import percentile
 
 LATEST_MS = 500.0
 MOST_DROPPED = 0.01
-# In half a minute the edges of the measurement alone are a frame or two of 160.
-SLOWEST_FPS = FPS * 0.97
+# Of its rate. In half a minute the edges of the measurement alone are a frame or two of 160.
+SLOWEST = 0.97
 # Less idle than this, over all cores, and there was nothing left to give.
 SPENT = 0.1
 
@@ -54,22 +54,25 @@ class Trial:
     @property
     def holds(self) -> bool:
         """In time, and every camera at its rate."""
-        return self.in_time and self.slowest_fps >= SLOWEST_FPS
+        return self.in_time and self.slowest_fps >= FPS * SLOWEST
 
     def limit(self) -> str:
         """What ran out, as far as CPU accounts tell."""
         if self.lacking:
             return self.lacking
-        most = ", ".join(f"{who} {used:.2f}" for who, used in self._by_use()[:3])
+        words = limit_of(self.cores, self.bystanders, self.idle)
         if self.event_loop > 0.9:
-            return f"the orchestrator's event loop ({self.event_loop:.2f} of one core); {most}"
-        if self.idle < SPENT:
-            return f"the cores ({self.idle:.2f} idle): {most}"
-        return f"nothing ran out ({self.idle:.2f} cores idle): {most}"
+            return f"the orchestrator's event loop ({self.event_loop:.2f} of one core); {words}"
+        return words
 
-    def _by_use(self) -> list[tuple[str, float]]:
-        others = {"others on the machine": self.bystanders}
-        return sorted((self.cores | others).items(), key=lambda pair: -pair[1])
+
+def limit_of(cores: dict[str, float], bystanders: float, idle: float) -> str:
+    """What ran out, as far as these accounts tell: who used most, in cores."""
+    by_use = sorted((cores | {"others on the machine": bystanders}).items(), key=lambda p: -p[1])
+    most = ", ".join(f"{who} {used:.2f}" for who, used in by_use[:3])
+    if idle < SPENT:
+        return f"the cores ({idle:.2f} idle): {most}"
+    return f"nothing ran out ({idle:.2f} cores idle): {most}"
 
 
 async def attempt(
