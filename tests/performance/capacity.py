@@ -171,8 +171,9 @@ def _notes(found: Found) -> tuple[str, ...]:
         f"holds where every camera is decoded at {SLOWEST * 100:g} % of {STREAM_FPS} frames/s, lag p99 and the "
         f"requests' p99 (median over seconds) stay below {LATEST_MS:g} ms, and Triton's counters have "
         f"{LEAST_ANSWERED * 100:g} % of the requests. Left out: scaling pictures for the detector, motion, tracking, "
-        "faces and their two models, events, Redis and its consumer, metrics and HTTP: what no program that looks "
-        "at these frames with this decoder, detector and server does without. FESS and bare were tried in turns."
+        "faces and their two models, events, Redis and its consumer, metrics and HTTP. The "
+        "rest no program does without that looks at these frames with this decoder, detector and server. FESS and "
+        "bare were tried in turns."
         if found.bare
         else f"Bare was not measured: {found.lacking}."
     )
