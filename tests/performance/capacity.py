@@ -33,7 +33,8 @@ class Bounds:
 
 
 WATCHED = {FULL_HD: Bounds(13, 3, 1, 40), SMALL: Bounds(20, 6, 2, 80)}
-BARE = Bounds(15, 3, 1, 40)
+# Begun where FESS is: what one number of cameras costs is compared too.
+BARE = WATCHED[FULL_HD]
 QUICK = Bounds(4, 2, 1, 6, trials=2)
 BAR = 15
 SHIPPED = {name: value for name, value in PRODUCTION.items() if name != "MOTION_ENABLED"}
@@ -132,7 +133,7 @@ def _outcome(found: Found) -> Outcome:
     rate = gated.inspected / gated.wall_s / gated.cameras if gated.wall_s else 0.0
     figures = (
         at_least(f"cameras of {_name(FULL_HD)} in time", large.best, "", BAR, large.limits()),
-        *(against(large.best, found.bare.best, found.bare.limits()) if found.bare else ()),
+        *(against(large, found.bare) if found.bare else ()),
         Figure(f"cameras of {_name(SMALL)} in time", small.best, "", small.limits()),
         Figure(
             f"{gated.cameras} cameras of {_name(FULL_HD)} with the motion gate, p99",
@@ -153,15 +154,28 @@ def _outcome(found: Found) -> Outcome:
     )
 
 
-def against(fess: int, bare: int, limits: str) -> tuple[Figure, ...]:
+def against(fess: Search[Trial], bare: Search[Floor]) -> tuple[Figure, ...]:
     """What two searches found, each good to one camera; no share of nothing."""
-    floor = Figure("the same cameras bare (decoding and Triton's requests alone)", bare, "", limits)
-    if bare == 0:
-        return (floor,)
-    low, high = (fess - 1) / (bare + 1), (fess + 1) / max(bare - 1, 1)
-    spread = f"{fess} of {bare}; {low:.2f} to {high:.2f}, were each wrong by one camera"
-    share = Figure("share of what the machine can do: FESS / bare", fess / bare, "", spread)
-    return (floor, share)
+    what = "the same cameras bare (decoding and Triton's requests alone)"
+    floor = Figure(what, bare.best, "", bare.limits())
+    costs = _costs(fess.tried[0], bare.tried[0])
+    if bare.best == 0:
+        return floor, costs
+    low, high = (fess.best - 1) / (bare.best + 1), (fess.best + 1) / max(bare.best - 1, 1)
+    spread = f"{fess.best} of {bare.best}; {low:.2f} to {high:.2f}, were each wrong by one, to either side"
+    what = "share of what the machine can do: FESS / bare"
+    return floor, Figure(what, fess.best / bare.best, "", spread), costs
+
+
+def _costs(fess: Trial, bare: Floor) -> Figure:
+    """Both searches begin at the same number."""
+    used, least = sum(fess.cores.values()), sum(bare.cores.values())
+    return Figure(
+        f"CPU of everything at {fess.cameras} cameras: FESS / bare",
+        used / least if least else float("nan"),
+        "times",
+        f"{used:.2f} and {least:.2f} cores; FESS dropped {fess.dropped * 100:.2f} %",
+    )
 
 
 def _notes(found: Found) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from tests.performance.bare import report_of
 from tests.performance.capacity import BARE, WATCHED, Bounds, against
 from tests.performance.clips import FULL_HD
 from tests.performance.floor import Floor
+from tests.performance.outcome import Figure
 from tests.performance.search import Search, in_turns
+from tests.performance.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,11 @@ class Tried:
 
     def limit(self) -> str:
         return "the cores"
+
+
+GOOD = Floor(cameras=14, answered=1.0, p99_ms=40.0, lag_p99_ms=200.0, slowest_fps=25.0)
+USED = {"orchestrator": 1.0, "Triton": 0.5}
+LEAST = {"decoder": 0.8, "Triton": 0.4}
 
 
 class Machine:
@@ -56,9 +63,9 @@ async def test_no_number_is_tried_twice_or_beyond_the_most(limit: int) -> None:
     assert 1 <= min(tried) <= max(tried) <= 40
 
 
-@pytest.mark.parametrize("bounds", [WATCHED[FULL_HD], BARE])
 @pytest.mark.parametrize("limit", range(10, 23))
-async def test_near_the_guess_the_allowed_trials_are_enough(limit: int, bounds: Bounds) -> None:
+async def test_near_the_guess_the_allowed_trials_are_enough(limit: int) -> None:
+    bounds = WATCHED[FULL_HD]
     number, tried = await found(limit, bounds)
     assert number == limit
     assert len(tried) <= bounds.trials
@@ -71,7 +78,7 @@ async def test_at_the_guess_four_trials_are_enough(limit: int) -> None:
 
 async def test_nothing_that_failed_is_reported() -> None:
     assert (await found(0, replace(PATIENT, trials=2)))[0] == 0
-    assert all(bounds.guess <= bounds.most for bounds in [*WATCHED.values(), BARE])
+    assert all(bounds.guess <= bounds.most for bounds in WATCHED.values())
 
 
 async def test_two_searches_take_turns_until_both_are_over() -> None:
@@ -93,17 +100,39 @@ async def test_what_ran_out_is_told_of_the_smallest_number_that_was_too_large() 
     assert search.limits() == "13 do not hold: the cores"
 
 
-def test_the_share_says_how_far_one_camera_would_move_it() -> None:
-    floor, share = against(12, 15, "16 do not hold: the cores")
+async def compared(fess: int, bare: int) -> tuple[Figure, ...]:
+    async def watch(number: int) -> Trial:
+        return Trial(
+            number, 40.0, 90.0, slowest_fps=5.0, dropped=0.0 if number <= fess else 0.05, cores=USED
+        )
+
+    async def decode(number: int) -> Floor:
+        return replace(GOOD, cameras=number, answered=1.0 if number <= bare else 0.9, cores=LEAST)
+
+    searches = (
+        Search(watch, **asdict(WATCHED[FULL_HD])),
+        Search(decode, **asdict(BARE)),
+    )
+    await in_turns(*searches)
+    return against(*searches)
+
+
+async def test_the_share_says_how_far_one_camera_would_move_it() -> None:
+    floor, share, _ = await compared(12, 15)
     assert (floor.value, share.value) == (15, 0.8)
-    assert share.spread == "12 of 15; 0.69 to 0.93, were each wrong by one camera"
+    assert share.spread == "12 of 15; 0.69 to 0.93, were each wrong by one, to either side"
 
 
-def test_there_is_no_share_of_nothing() -> None:
-    assert len(against(0, 0, "1 do not hold: the cores")) == 1
+async def test_what_the_same_cameras_cost_is_compared_at_the_number_where_both_begin() -> None:
+    _, _, costs = await compared(12, 15)
+    assert costs.what == "CPU of everything at 13 cameras: FESS / bare"
+    assert costs.value == pytest.approx(1.25)
+    assert costs.spread == "1.50 and 1.20 cores; FESS dropped 5.00 %"
 
 
-GOOD = Floor(cameras=14, answered=1.0, p99_ms=40.0, lag_p99_ms=200.0, slowest_fps=25.0)
+async def test_there_is_no_share_of_nothing() -> None:
+    floor, _ = await compared(0, 0)
+    assert floor.value == 0
 
 
 @pytest.mark.parametrize(
