@@ -17,7 +17,6 @@ from subprocess import PIPE, Popen
 
 import av
 
-from orchestrator.capture.media_time import MediaTime
 from orchestrator.capture.reader import NICE
 from tests.performance.outcome import Lacking
 from tests.performance.statistic import percentile
@@ -86,18 +85,17 @@ class Camera:
             self._started.put(False)  # it did not come; one that goes later shows as slow
 
     def _follow(self) -> None:
-        time_of = MediaTime()
-        time_of.begin(live=True, trusted=True)
         with av.open(self._address, options={"rtsp_transport": "tcp"}) as container:
             stream = container.streams.video[0]
             # As the orchestrator decodes (orchestrator/capture/source.py).
             stream.codec_context.thread_count = 1
             stream.codec_context.thread_type = "SLICE"
-            for number, frame in enumerate(container.decode(stream)):
-                decoded_s = time.monotonic()
-                self.ways_s.append(decoded_s - time_of.advance(frame.time, decoded_s))
-                if number == 0:
-                    self._started.put(True)
+            pictures = container.decode(stream)
+            next(pictures)  # the first of a stream has no time yet
+            self._started.put(True)
+            for frame in pictures:
+                assert frame.time is not None
+                self.ways_s.append(time.monotonic() - frame.time)
 
 
 def report_of(ways_s: list[list[float]], seconds: float) -> Report:
