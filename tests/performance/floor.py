@@ -92,7 +92,7 @@ class Rig:
 
     async def _measured(self, cameras: dict[str, dict[str, object]], seconds: int) -> Floor:
         triton = self.beside.triton
-        rate, log = FPS * len(cameras), self.data.with_name("perf.log")
+        rate, log = round(FPS * len(cameras)), self.data.with_name("perf.log")
         traffic = Traffic(rate=rate, shared_memory=True)
         with (
             decoding([str(camera["url"]) for camera in cameras.values()]) as decoder,
