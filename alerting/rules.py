@@ -10,6 +10,7 @@
 Time is the events' own, so that a replay raises the same alerts with the same ids.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
@@ -50,14 +51,19 @@ class AlertConfig:
 class AlertRules:
     """Looks at events in their order and says which alerts follow. One instance sees all cameras of a process."""
 
-    def __init__(self, config: AlertConfig, tz: tzinfo | None = None) -> None:
-        """Take the local time zone, None for the process's own. Raises HoursInvalid."""
+    def __init__(
+        self, config: AlertConfig, tz: tzinfo | None = None, *, lost: Collection[str] = ()
+    ) -> None:
+        """Take the local time zone, None for the process's own. Raises HoursInvalid.
+
+        lost  cameras whose loss another process has told; that they are back is news
+        """
         self._config = config
         self._cameras = frozenset(config.cameras)
         self._hours = Hours.parse(config.hours)
         self._tz = tz
         self._cooldown = Cooldown(timedelta(seconds=config.cooldown_s))
-        self._announced: dict[str, str] = {}
+        self._announced = dict.fromkeys(lost, "offline")
 
     @property
     def forgotten(self) -> int:

@@ -114,9 +114,13 @@ class Outbox:
         if self._bus_trouble or self._room.half_full:
             self._spill_wanted.set()
 
+    async def open(self) -> bool:
+        """Take the folder; what the last run left there comes first. False where it cannot be had now."""
+        return await self._room.open()
+
     async def run(self) -> None:
         """Publish for ever, what the last run left first."""
-        if not await self._room.open():
+        if not await self.open():
             self._spill_wanted.set()  # which tries again
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._publish_for_ever(), name="outbox:publish")
@@ -139,7 +143,7 @@ class Outbox:
 
         0 where another process holds the folder.
         """
-        if not await self._room.open():
+        if not await self.open():
             return 0
         left, attempt = self.waiting, 0
         while self._room.events:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -59,16 +59,16 @@ async def run(
     *,
     stop: asyncio.Event,
     on_listening: Callable[[HttpServer], Awaitable[None] | None] = lambda _: None,
-    lost: Mapping[str, str] | None = None,
+    lost: Collection[str] = (),
 ) -> None:
     """Watch the cameras until `stop` is set or every camera's file has ended; then deliver what waits.
 
     Every server the settings name may be away at the start: it is waited for, with a message, while
     /health says so. Raises SettingsError for what waiting would not mend.
 
-    lost  cameras that an earlier process held when it was lost, with the reason
+    lost  cameras whose loss has been told: that of the process which watched them before
     """
-    app = App(process, lost or {})
+    app = App(process, lost)
     try:
         await app.run(cameras, stop, on_listening)
     finally:
@@ -78,7 +78,7 @@ async def run(
 class App:
     """One process at work."""
 
-    def __init__(self, process: Process, lost: Mapping[str, str]) -> None:
+    def __init__(self, process: Process, lost: Collection[str]) -> None:
         settings = process.settings
         self._process = process
         self._lost = lost

@@ -167,7 +167,7 @@ class Health:
         unused = ComponentHealth(healthy=True, enabled=False)
         answers = dict.fromkeys(ALWAYS_LISTED, unused)
         answers |= {name: task.result() for name, task in asked.items()}
-        cameras, system = _cameras(self._board.cameras()), system_health(self._disk)
+        cameras, system = cameras_health(self._board.cameras()), system_health(self._disk)
         return HealthDocument(
             status=_verdict(answers, cameras, system),
             timestamp=self._now(),
@@ -195,7 +195,7 @@ def _verdict(
     return "healthy" if all(parts) else "degraded"
 
 
-def _cameras(statuses: tuple[CameraStatus, ...]) -> CamerasHealth:
+def cameras_health(statuses: tuple[CameraStatus, ...]) -> CamerasHealth:
     online = sum(status.state is CameraState.ONLINE for status in statuses)
     total = sum(status.state is not CameraState.ENDED for status in statuses)
     return CamerasHealth(

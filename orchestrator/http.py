@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from types import TracebackType
 from typing import NoReturn, Self
@@ -11,6 +11,7 @@ from typing import NoReturn, Self
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from eventbus.events import Event
 from orchestrator.access import Access
 from orchestrator.board import EVENTS_KEPT, STATUSES, Board, CameraStatus
 from orchestrator.errors import SettingsError
@@ -151,11 +152,7 @@ class HttpServer:
         except ValueError:
             raise web.HTTPBadRequest(text="limit is a whole number\n") from None
         events = self._board.events(max(limit, 0), motion=request.query.get("motion") != "0")
-        documents = [
-            {"sentence": scrub(sentence(event)), "event": event.model_dump(mode="json")}
-            for event in events
-        ]
-        return web.json_response({"events": documents})
+        return web.json_response({"events": event_documents(events)})
 
     async def _snapshot(self, request: web.Request) -> web.Response:
         camera_id = self._known(request)
@@ -230,6 +227,14 @@ def camera_documents(statuses: tuple[CameraStatus, ...]) -> list[dict[str, objec
         document["detail"] = scrub(status.detail)
         document["coverage"] = LedgerHealth.of(status.coverage).model_dump(mode="json")
     return documents
+
+
+def event_documents(events: Sequence[Event]) -> list[dict[str, object]]:
+    """What /api/events answers."""
+    return [
+        {"sentence": scrub(sentence(event)), "event": event.model_dump(mode="json")}
+        for event in events
+    ]
 
 
 def _packaged(name: str) -> bytes:

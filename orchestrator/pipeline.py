@@ -20,7 +20,7 @@ from orchestrator.model_version import DetectionModel
 from orchestrator.motion.gate import MotionGate
 from orchestrator.ports import DetectionCache, EventSink, ObjectDetector, Recogniser, Tracker
 from orchestrator.region import in_regions
-from orchestrator.report import Reporter
+from orchestrator.report import Reporter, camera_status
 from orchestrator.stopwatch import Stopwatch
 from orchestrator.track import Track
 
@@ -98,10 +98,11 @@ class CameraPipeline:
 
     async def changed(self, state: CameraState, detail: str) -> None:
         """The camera was lost or is back: tell everybody, and end tracks that nobody follows any more."""
-        self._board.set_state(self._camera.camera_id, state, detail)
+        camera_id = self._camera.camera_id
+        self._board.set_state(camera_id, state, detail)
         if state is not CameraState.ONLINE:
             self.end()
-        self._emit(self._reporter.status(state, detail, datetime.now(UTC)))
+        self._emit(camera_status(camera_id, state, detail, datetime.now(UTC)))
 
     def end(self) -> None:
         """End all tracks, for nobody follows them any more, and report what can still be said of them."""

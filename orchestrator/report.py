@@ -31,6 +31,19 @@ from orchestrator.track import Track
 SAME_OBJECT_IOU = 0.5
 
 
+def camera_status(
+    camera_id: str, state: CameraState, detail: str, moment: datetime
+) -> SystemStatusEvent:
+    return SystemStatusEvent(
+        event_id=event_id("system.status", camera_id, moment, state),
+        timestamp=moment,
+        camera_id=camera_id,
+        component="camera",
+        status=state,
+        detail=detail,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Reporter:
     """What is the same in every event of one camera while one version of the detector looks, and with which limits."""
@@ -102,16 +115,6 @@ class Reporter:
             is_authorized=identity.is_authorized,
             track_id=recognition.track_id,
             evidence=self._face_evidence(seen, identity, latencies),
-        )
-
-    def status(self, state: CameraState, detail: str, moment: datetime) -> SystemStatusEvent:
-        return SystemStatusEvent(
-            event_id=event_id("system.status", self.camera_id, moment, state),
-            timestamp=moment,
-            camera_id=self.camera_id,
-            component="camera",
-            status=state,
-            detail=detail,
         )
 
     def label(self, class_id: int) -> str:

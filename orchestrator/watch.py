@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -55,11 +55,11 @@ class CameraWatch:
         board: Board,
         metrics: Metrics,
         replay: bool = False,
-        lost: Mapping[str, str] | None = None,
+        lost: Collection[str] = (),
     ) -> None:
         """A replay is never late, and says nothing about how long things took.
 
-        lost  cameras whose process was lost, with the reason; it could not tell, so that is done when they are followed
+        lost  cameras whose loss has been told: that of the process which watched them before
         """
         self._settings = settings
         self._models = models
@@ -68,8 +68,7 @@ class CameraWatch:
         self._board = board
         self._metrics = metrics
         self._replay = replay
-        self._lost = dict(lost or {})
-        self._alerts = AlertRules(alert_config(settings.alerts))
+        self._alerts = AlertRules(alert_config(settings.alerts), lost=lost)
         self._opening = asyncio.Semaphore(settings.capture.max_opening)
         # Cameras that start together would be looked at together for ever, and wait for each other in Triton.
         self._turns = (number * GOLDEN_RATIO % 1.0 for number in itertools.count())
@@ -80,9 +79,6 @@ class CameraWatch:
         self._board.add_camera(camera, ledger)
         pipeline = self.pipeline(camera, ledger)
         capture = self._settings.capture
-        reason = self._lost.pop(camera.camera_id, None)
-        if reason is not None:
-            await pipeline.changed(CameraState.OFFLINE, reason)
         try:
             await supervise(
                 camera,

@@ -15,7 +15,7 @@ from orchestrator.identity import Candidate, Identity
 from orchestrator.model_version import DetectionModel, ModelVersion
 from orchestrator.picture import ArrayPicture
 from orchestrator.ports import Recognition
-from orchestrator.report import Reporter
+from orchestrator.report import Reporter, camera_status
 from orchestrator.track import Track
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -175,14 +175,14 @@ def test_other_reports_have_other_ids() -> None:
         REPORTER.face(recognition(), None),
         REPORTER.face(recognition(ben), None),
         REPORTER.face(recognition(track_id=5), None),
-        REPORTER.status(CameraState.OFFLINE, "", NOON),
-        REPORTER.status(CameraState.ONLINE, "", NOON),
+        camera_status(REPORTER.camera_id, CameraState.OFFLINE, "", NOON),
+        camera_status(REPORTER.camera_id, CameraState.ONLINE, "", NOON),
     ]
     assert len({report.event_id for report in reports}) == len(reports)
 
 
 @pytest.mark.parametrize("state", [CameraState.ONLINE, CameraState.OFFLINE, CameraState.ENDED])
 def test_a_status_event_says_which_camera_is_how_and_why(state: CameraState) -> None:
-    event = REPORTER.status(state, "the cable is out", NOON)
+    event = camera_status(REPORTER.camera_id, state, "the cable is out", NOON)
     assert (event.camera_id, event.component, event.status) == ("door", "camera", state.value)
     assert (event.detail, event.timestamp) == ("the cable is out", NOON)

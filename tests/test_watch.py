@@ -140,21 +140,6 @@ async def test_a_clip_that_cannot_be_followed_is_tried_again_until_it_can(
     assert post.statuses == ["offline", "online", "ended"]
 
 
-async def test_of_a_camera_whose_process_was_lost_it_is_told_that_it_was_and_that_it_is_back(
-    post: Post, camera: Camera
-) -> None:
-    post.watch._lost["door"] = "the process that watched it hung"
-    async with asyncio.timeout(60):
-        await post.watch.follow(camera)
-        await post.watch.follow(camera)
-    assert post.statuses == ["offline", "online", "ended", "online", "ended"]
-    alerts = [e.alert_message for e in post.events if e.event_type == "alert.triggered"]
-    assert alerts == [
-        "Camera door is lost: the process that watched it hung",
-        "Camera door delivers pictures again",
-    ]
-
-
 async def test_a_camera_that_stays_lost_shows_why_it_is_lost_now(
     post: Post, camera: Camera, tmp_path: Path
 ) -> None:

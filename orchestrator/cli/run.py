@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from orchestrator.app import Process
 from orchestrator.app import run as run_process
+from orchestrator.buses import make_bus
 from orchestrator.camera_list import follow_cameras
 from orchestrator.cli.table import live_table
 from orchestrator.configuring.cameras_file import load_cameras
@@ -127,12 +129,14 @@ async def _watch(
 
 async def _supervise(servers: Servers, workers: int, stop: asyncio.Event) -> None:
     process = Process.of(servers.settings)
-    supervisor = WorkerSupervisor(servers.settings, workers, metrics=process.metrics)
-    async with (
-        Gateway(servers.settings.http, supervisor, process.registry),
-        asyncio.TaskGroup() as tasks,
-    ):
-        held = {worker_outbox(servers.settings, n).events.outbox for n in range(workers)}
+    bus = make_bus(servers.settings)
+    supervisor = WorkerSupervisor(servers.settings, workers, bus=bus, metrics=process.metrics)
+    held = {worker_outbox(servers.settings, n).events.outbox for n in range(workers)}
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(bus.close)
+        gateway = Gateway(servers.settings.http, supervisor, process.registry)
+        await stack.enter_async_context(gateway)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = [
             tasks.create_task(servers.watch()),
             tasks.create_task(deliver_leftovers(servers.settings, process.metrics, held)),

@@ -26,14 +26,15 @@ async def _work() -> None:
     # The supervisor guards the page; the workers' own ports are loopback only, any free one.
     settings = start.rebuilt().model_copy(update={"http": HttpSettings(port=0)})
     configure_logging(settings.environment, settings.log_level)
+    process = Process.of(settings)
     async with asyncio.TaskGroup() as tasks:
 
         def listening(server: HttpServer) -> None:
-            beating.append(tasks.create_task(beat(server.port)))
+            beating.append(tasks.create_task(beat(server.port, process.board)))
 
         beating: list[asyncio.Task[None]] = []
         await run(
-            Process.of(settings),
+            process,
             assignments(lines),
             stop=stop,
             on_listening=listening,

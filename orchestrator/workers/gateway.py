@@ -14,8 +14,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from orchestrator.access import Access
-from orchestrator.health import HealthDocument
-from orchestrator.http import listen
+from orchestrator.health import HealthDocument, cameras_health
+from orchestrator.http import camera_documents, event_documents, listen
 from orchestrator.settings import HttpSettings
 from orchestrator.workers.merging import merged_health, merged_metrics, starting
 from orchestrator.workers.supervisor import WorkerSupervisor
@@ -90,7 +90,10 @@ class Gateway:
             if body is not None
         }
         missing = [number for number, body in answers.items() if body is None]
-        return merged_health(documents, missing) if documents else starting(datetime.now(UTC))
+        unwatched = cameras_health(self._supervisor.board.cameras()).cameras
+        if not documents:
+            return starting(datetime.now(UTC), unwatched)
+        return merged_health(documents, missing, unwatched)
 
     async def _live(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -110,15 +113,27 @@ class Gateway:
 
     async def _cameras(self, _request: web.Request) -> web.Response:
         answers = await self._ask("/api/cameras")
-        cameras = [camera for found in _parsed(answers) for camera in found["cameras"]]
-        cameras.sort(key=lambda camera: str(camera["camera_id"]))
-        return web.json_response({"cameras": cameras})
+        cameras = {
+            str(camera["camera_id"]): camera
+            for found in (self._unwatched(), *_parsed(answers))
+            for camera in found["cameras"]
+        }
+        return web.json_response({"cameras": [cameras[name] for name in sorted(cameras)]})
+
+    def _unwatched(self) -> dict[str, Any]:
+        """What a worker that is gone would answer of its cameras, and what was told in its stead."""
+        board = self._supervisor.board
+        return {
+            "cameras": camera_documents(board.cameras()),
+            "events": event_documents(board.events()),
+        }
 
     async def _events(self, request: web.Request) -> web.Response:
         limit = _limit(request)
         motion = request.query.get("motion", "1")
         answers = await self._ask(f"/api/events?{urlencode({'limit': limit, 'motion': motion})}")
-        events = [event for found in _parsed(answers) for event in found["events"]]
+        found = (self._unwatched(), *_parsed(answers))
+        events = [event for each in found for event in each["events"]]
         events.sort(key=lambda each: str(each["event"]["timestamp"]), reverse=True)
         return web.json_response({"events": events[:limit]})
 

@@ -7,7 +7,9 @@ from typing import get_args
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator.camera import CameraState
 from orchestrator.health import (
+    CameraHealth,
     CamerasHealth,
     ComponentHealth,
     Components,
@@ -20,11 +22,14 @@ WORSE: tuple[Status, ...] = get_args(Status)  # from healthy to unhealthy
 
 
 def merged_health(
-    documents: Mapping[int, HealthDocument], missing: Sequence[int]
+    documents: Mapping[int, HealthDocument],
+    missing: Sequence[int],
+    unwatched: Mapping[str, CameraHealth],
 ) -> HealthDocument:
     """The worst of each component; every worker's cameras; workers that do not answer degrade.
 
-    documents must hold at least one.
+    documents  at least one
+    unwatched  cameras of workers that are gone
     """
     parts = [document.components for document in documents.values()]
     names = sorted({name for part in parts for name in _asked(part)})
@@ -36,11 +41,9 @@ def merged_health(
         healthy=not missing,
         error=f"worker {', '.join(map(str, missing))} does not answer" if missing else None,
     )
-    cameras = {name: camera for part in parts for name, camera in part.cameras.cameras.items()}
-    online = sum(part.cameras.online for part in parts)
-    total = sum(part.cameras.total for part in parts)
+    cameras = _cameras(parts, unwatched)
     status = max((document.status for document in documents.values()), key=WORSE.index)
-    if status == "unhealthy" and online and answers["triton"].healthy:
+    if status == "unhealthy" and cameras.online and answers["triton"].healthy:
         status = "degraded"  # one worker without its cameras is not all of them
     if missing and status == "healthy":
         status = "degraded"
@@ -49,15 +52,13 @@ def merged_health(
         timestamp=max(document.timestamp for document in documents.values()),
         components=Components(
             **answers,
-            cameras=CamerasHealth(
-                healthy=online == total, online=online, total=total, cameras=cameras
-            ),
+            cameras=cameras,
             system=parts[0].system,
         ),
     )
 
 
-def starting(now: datetime) -> HealthDocument:
+def starting(now: datetime, unwatched: Mapping[str, CameraHealth]) -> HealthDocument:
     """No worker answers yet."""
     unknown = ComponentHealth(healthy=False, error="the workers are starting")
     return HealthDocument(
@@ -68,7 +69,7 @@ def starting(now: datetime) -> HealthDocument:
             kafka=unknown,
             triton=unknown,
             workers=unknown,
-            cameras=CamerasHealth(healthy=False, online=0, total=0, cameras={}),
+            cameras=_cameras((), unwatched),
             system=system_health(Path()),
         ),
     )
@@ -87,6 +88,16 @@ def merged_metrics(own: bytes, bodies: Mapping[int, bytes]) -> bytes:
                 written = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
                 samples.setdefault(name, []).append(f"{sample.name}{{{written}}} {sample.value}\n")
     return "".join(head + "".join(samples.get(name, ())) for name, head in heads.items()).encode()
+
+
+def _cameras(parts: Sequence[Components], unwatched: Mapping[str, CameraHealth]) -> CamerasHealth:
+    cameras = dict(unwatched)
+    for part in parts:
+        cameras |= part.cameras.cameras
+    states = [camera.state for camera in cameras.values()]
+    online = states.count(CameraState.ONLINE)
+    total = len(states) - states.count(CameraState.ENDED)
+    return CamerasHealth(healthy=online == total, online=online, total=total, cameras=cameras)
 
 
 def _asked(part: Components) -> dict[str, ComponentHealth]:

@@ -3,7 +3,7 @@
 The pipe is private to the two processes, so it may carry passwords; nothing of it is logged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -18,17 +18,17 @@ _UNSEEN = ConfigDict(frozen=True, hide_input_in_errors=True)
 class Start(BaseModel):
     """First line to a worker: every setting, as the supervisor resolved it.
 
-    lost  cameras that the worker before it held when it was lost, with the reason: it tells of them first
+    lost  cameras of the worker before it, whose loss the supervisor has told
     """
 
     model_config = _UNSEEN
 
     settings: dict[str, Any] = Field(repr=False)
-    lost: dict[str, str] = Field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, settings: Settings, lost: Mapping[str, str] | None = None) -> "Start":
-        return cls(settings=_revealed(settings.model_dump(mode="python")), lost=dict(lost or {}))
+    def of(cls, settings: Settings, lost: Collection[str] = ()) -> "Start":
+        return cls(settings=_revealed(settings.model_dump(mode="python")), lost=tuple(lost))
 
     def rebuilt(self) -> Settings:
         return Settings(**self.settings)
@@ -50,11 +50,15 @@ class Assignment(BaseModel):
 
 
 class Beat(BaseModel):
-    """A worker's sign of life: its event loop turns, and its HTTP server listens on this loopback port."""
+    """A worker's sign of life: its event loop turns, and its HTTP server listens on this loopback port.
+
+    watching  it has taken up its cameras, and tells itself what becomes of them
+    """
 
     model_config = ConfigDict(frozen=True)
 
     http_port: int
+    watching: bool
 
 
 def _revealed(fields: Any) -> Any:

@@ -9,15 +9,18 @@ import logging
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from eventbus.bus import EventBus
+from orchestrator.board import Board
 from orchestrator.camera import Camera
 from orchestrator.delivery import worker_outbox
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings
+from orchestrator.workers.loss import tell_lost
 from orchestrator.workers.messages import Assignment, Beat, Start
 
 log = logging.getLogger(__name__)
@@ -34,10 +37,14 @@ PAUSE_CAP_S = 10.0
 
 @dataclass(slots=True)
 class Slot:
-    """One worker's place: its process comes and goes, its cameras stay."""
+    """One worker's place: its process comes and goes, its cameras stay.
+
+    lost  cameras whose loss was told, until a process has taken them up again
+    """
 
     number: int
     cameras: dict[str, Camera] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
     process: Process | None = None
     http_port: int | None = None
 
@@ -47,9 +54,15 @@ class Slot:
 
 
 class WorkerSupervisor:
-    def __init__(self, settings: Settings, workers: int, *, metrics: Metrics) -> None:
+    """board: shows the cameras that no worker watches at the moment, and what was told of them."""
+
+    def __init__(
+        self, settings: Settings, workers: int, *, bus: EventBus, metrics: Metrics
+    ) -> None:
         self._settings = settings
+        self._bus = bus
         self._metrics = metrics
+        self.board = Board()
         self.slots = tuple(Slot(number) for number in range(workers))
 
     async def run(self, lists: AsyncIterator[tuple[Camera, ...]]) -> None:
@@ -59,6 +72,7 @@ class WorkerSupervisor:
                 tasks.create_task(self._keep(slot), name=f"worker:{slot.number}")
             async for cameras in lists:
                 for slot in self.spread(cameras):
+                    self._found(slot.lost - slot.cameras.keys(), slot)
                     await _send(slot.process, slot.assignment)
 
     def slot_of(self, camera_id: str) -> Slot | None:
@@ -81,11 +95,10 @@ class WorkerSupervisor:
 
     async def _keep(self, slot: Slot) -> None:
         short_lives = 0
-        lost: dict[str, str] = {}
         while True:
             started_s = time.monotonic()
-            cause = await self._live(slot, lost)
-            lost = dict.fromkeys(slot.cameras, f"the process that watched it {cause}")
+            cause = await self._live(slot)
+            await self._tell_lost(slot, cause)
             lived_s = time.monotonic() - started_s
             short_lives = 0 if lived_s > HEALTHY_AFTER_S else min(short_lives + 1, 8)
             pause_s = 0.0 if not short_lives else min(0.25 * 2.0**short_lives, PAUSE_CAP_S)
@@ -99,12 +112,33 @@ class WorkerSupervisor:
             )
             await asyncio.sleep(pause_s)
 
-    async def _live(self, slot: Slot, lost: Mapping[str, str]) -> str:
-        """One life of a worker: returns why it ended. lost: with the life before."""
+    async def _tell_lost(self, slot: Slot, cause: str) -> None:
+        """Once, however often a worker ends before it has taken them up."""
+        untold = [camera for name, camera in slot.cameras.items() if name not in slot.lost]
+        if not untold:
+            return
+        slot.lost |= {camera.camera_id for camera in untold}
+        await tell_lost(
+            untold,
+            f"the process that watched it {cause}",
+            settings=worker_outbox(self._settings, slot.number),
+            bus=self._bus,
+            board=self.board,
+            metrics=self._metrics,
+        )
+
+    def _found(self, names: set[str], slot: Slot) -> None:
+        """Somebody else tells of them from here on, or nobody need."""
+        slot.lost -= names
+        for name in names:
+            self.board.remove_camera(name)
+
+    async def _live(self, slot: Slot) -> str:
+        """One life of a worker: returns why it ended."""
         process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE)
         slot.process = process
         try:
-            await _send(process, Start.of(worker_outbox(self._settings, slot.number), lost))
+            await _send(process, Start.of(worker_outbox(self._settings, slot.number), slot.lost))
             await _send(process, slot.assignment)
             return await self._attend(slot, process)
         finally:
@@ -124,9 +158,13 @@ class WorkerSupervisor:
             if not line:
                 return "died"
             try:
-                slot.http_port = Beat.model_validate_json(line).http_port
+                beat = Beat.model_validate_json(line)
             except ValidationError:
                 log.warning("worker %d wrote something that is not a beat", slot.number)
+            else:
+                slot.http_port = beat.http_port
+                if beat.watching:
+                    self._found(slot.lost & slot.cameras.keys(), slot)
             patience_s = HUNG_AFTER_S
 
 

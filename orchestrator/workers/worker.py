@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 
+from orchestrator.board import Board
 from orchestrator.camera import Camera
 from orchestrator.errors import ServerError
 from orchestrator.workers.messages import Assignment, Beat, Start
@@ -38,9 +39,9 @@ async def assignments(lines: asyncio.StreamReader) -> AsyncIterator[tuple[Camera
         yield Assignment.model_validate_json(line).rebuilt()
 
 
-async def beat(http_port: int) -> None:
+async def beat(http_port: int, board: Board) -> None:
     """Tell the supervisor, twice a second, that this event loop turns."""
-    line = Beat(http_port=http_port).model_dump_json().encode() + b"\n"
     while True:
-        os.write(sys.stdout.fileno(), line)
+        sign = Beat(http_port=http_port, watching=bool(board.ledgers()))
+        os.write(sys.stdout.fileno(), sign.model_dump_json().encode() + b"\n")
         await asyncio.sleep(BEAT_EVERY_S)

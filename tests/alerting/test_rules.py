@@ -227,6 +227,11 @@ def test_a_camera_that_was_removed_is_news_when_it_comes_back() -> None:
     assert [alert.timestamp for alert in alerts(AlertConfig(), *seen)] == [NOON, at(2)]
 
 
+def test_that_a_camera_is_back_is_news_where_another_process_told_its_loss() -> None:
+    (back,) = AlertRules(AlertConfig(), lost=["lobby"]).consider(status("online"))
+    assert (back.alert_level, back.rule) == (AlertLevel.INFO, "camera-online")
+
+
 @pytest.mark.parametrize("component", ["triton", "redis", "kafka", "orchestrator"])
 def test_other_parts_are_the_business_of_monitoring(component: str) -> None:
     assert alerts(AlertConfig(), status("offline", component=component)) == []

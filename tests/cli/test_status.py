@@ -66,7 +66,7 @@ def test_it_shows_the_cameras_of_a_running_process(fess: Fess, serve: Serve) -> 
 
 
 def test_an_unhealthy_process_is_told_by_the_exit_code(fess: Fess, serve: Serve) -> None:
-    ill = starting(datetime(2026, 3, 4, tzinfo=UTC)).model_dump_json()
+    ill = starting(datetime(2026, 3, 4, tzinfo=UTC), {}).model_dump_json()
     said = fess("status", "--url", serve(running(ill)))
     assert said.code == 2
     assert "unhealthy" in said.out

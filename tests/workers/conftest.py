@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from eventbus.memory import MemoryBus
 from orchestrator.board import Board
 from orchestrator.camera import CameraState
 from orchestrator.health import Health
@@ -31,7 +32,9 @@ class Front:
         self._stack = stack
         self._folder = folder
         registry = CollectorRegistry()
-        self.supervisor = WorkerSupervisor(Settings(), workers, metrics=Metrics(registry))
+        self.supervisor = WorkerSupervisor(
+            Settings(), workers, bus=MemoryBus(), metrics=Metrics(registry)
+        )
         self.boards: dict[int, Board] = {}
         self.servers: dict[int, HttpServer] = {}
         self._registry = registry

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from orchestrator.camera import CameraState
 from orchestrator.errors import SettingsError
+from orchestrator.ledger import CameraLedger
+from orchestrator.report import camera_status
 from orchestrator.settings import HttpSettings
 from orchestrator.workers.gateway import Gateway
-from tests.http.footage import NOON, grey, view
+from tests.http.footage import NOON, camera, grey, view
 from tests.test_board import motion
 from tests.workers.conftest import TOKEN, Front
 
@@ -132,6 +135,30 @@ async def test_a_worker_that_died_costs_its_own_pictures_only(front: Front) -> N
     assert health["status"] == "degraded"
     assert health["components"]["workers"]["error"] == "worker 0 does not answer"
     assert len((await told(front, "/api/cameras"))["cameras"]) == 1
+
+
+async def test_a_camera_whose_worker_is_gone_is_shown_as_lost_until_a_worker_shows_it(
+    front: Front,
+) -> None:
+    reason = "the process that watched it died"
+    lost = front.supervisor.board
+    lost.add_camera(camera("a"), CameraLedger())
+    lost.set_state("a", CameraState.OFFLINE, reason)
+    lost.record_event(camera_status("a", CameraState.OFFLINE, reason, NOON))
+    starting = json.loads((await front.get("/health"))[1])
+    assert starting["components"]["cameras"]["total"] == 1
+    await front.start(1, "b")
+    (a, b) = (await told(front, "/api/cameras"))["cameras"]
+    assert (a["state"], a["detail"], b["state"]) == ("offline", reason, "online")
+    assert (await told(front, "/health"))["components"]["cameras"]["online"] == 1
+    (event,) = (await told(front, "/api/events"))["events"]
+    assert event["sentence"] == f"Camera offline: {reason}"
+    await front.start(0, "a")
+    assert [each["state"] for each in (await told(front, "/api/cameras"))["cameras"]] == [
+        "online",
+        "online",
+    ]
+    assert (await told(front, "/health"))["components"]["cameras"]["total"] == 2
 
 
 async def test_something_else_on_a_workers_port_is_no_worker(front: Front) -> None:

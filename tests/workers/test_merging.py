@@ -73,7 +73,7 @@ def extra(merged: HealthDocument, name: str) -> ComponentHealth:
 
 
 def test_workers_that_are_well_are_well_together() -> None:
-    merged = merged_health({0: document(online=("a",)), 1: document(online=("b", "c"))}, [])
+    merged = merged_health({0: document(online=("a",)), 1: document(online=("b", "c"))}, [], {})
     assert merged.status == "healthy"
     assert set(merged.components.cameras.cameras) == {"a", "b", "c"}
     assert (merged.components.cameras.online, merged.components.cameras.total) == (3, 3)
@@ -81,7 +81,7 @@ def test_workers_that_are_well_are_well_together() -> None:
 
 
 def test_a_part_that_is_ill_in_one_worker_is_ill() -> None:
-    merged = merged_health({0: document(), 1: document("degraded", redis=ILL, outbox=ILL)}, [])
+    merged = merged_health({0: document(), 1: document("degraded", redis=ILL, outbox=ILL)}, [], {})
     assert merged.status == "degraded"
     assert merged.components.redis == ILL
     assert extra(merged, "outbox") == ILL
@@ -90,12 +90,12 @@ def test_a_part_that_is_ill_in_one_worker_is_ill() -> None:
 
 def test_of_answers_that_are_well_the_slowest_is_told() -> None:
     slow = ComponentHealth(healthy=True, latency_ms=80.0)
-    merged = merged_health({0: document(triton=slow), 1: document()}, [])
+    merged = merged_health({0: document(triton=slow), 1: document()}, [], {})
     assert merged.components.triton.latency_ms == 80.0
 
 
 def test_a_worker_that_does_not_answer_degrades_and_is_named() -> None:
-    merged = merged_health({0: document(online=("a",)), 2: document()}, [1])
+    merged = merged_health({0: document(online=("a",)), 2: document()}, [1], {})
     assert merged.status == "degraded"
     workers = extra(merged, "workers")
     assert (workers.healthy, workers.error) == (False, "worker 1 does not answer")
@@ -103,7 +103,7 @@ def test_a_worker_that_does_not_answer_degrades_and_is_named() -> None:
 
 def test_one_worker_that_lost_all_its_cameras_is_not_all_of_them() -> None:
     merged = merged_health(
-        {0: document("unhealthy", offline=("a",)), 1: document(online=("b",))}, []
+        {0: document("unhealthy", offline=("a",)), 1: document(online=("b",))}, [], {}
     )
     assert merged.status == "degraded"
     assert not merged.components.cameras.healthy
@@ -118,16 +118,16 @@ def test_one_worker_that_lost_all_its_cameras_is_not_all_of_them() -> None:
     ids=["no camera", "no Triton"],
 )
 def test_where_nothing_is_inspected_all_is_unhealthy(documents: dict[int, HealthDocument]) -> None:
-    assert merged_health(documents, []).status == "unhealthy"
+    assert merged_health(documents, [], {}).status == "unhealthy"
 
 
 def test_the_document_is_as_old_as_its_newest_part() -> None:
     later = NOON + timedelta(seconds=3)
-    assert merged_health({0: document(), 1: document(timestamp=later)}, []).timestamp == later
+    assert merged_health({0: document(), 1: document(timestamp=later)}, [], {}).timestamp == later
 
 
 def test_before_any_worker_answers_it_is_unhealthy_and_says_why() -> None:
-    told = starting(NOON)
+    told = starting(NOON, {})
     assert told.status == "unhealthy"
     assert not told.ready
     assert told.components.triton.error == "the workers are starting"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from eventbus.memory import MemoryBus
 from orchestrator.camera import Camera
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings
@@ -14,7 +15,9 @@ from orchestrator.workers.supervisor import WorkerSupervisor
 
 
 def supervisor(workers: int) -> WorkerSupervisor:
-    return WorkerSupervisor(Settings(), workers, metrics=Metrics(CollectorRegistry()))
+    return WorkerSupervisor(
+        Settings(), workers, bus=MemoryBus(), metrics=Metrics(CollectorRegistry())
+    )
 
 
 def camera(name: str, url: str = "x.mp4", *, enabled: bool = True) -> Camera:

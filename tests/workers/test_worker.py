@@ -7,8 +7,10 @@ import os
 import pytest
 from pydantic import SecretStr
 
+from orchestrator.board import Board
 from orchestrator.camera import Camera
 from orchestrator.errors import ServerError
+from orchestrator.ledger import CameraLedger
 from orchestrator.settings import Settings
 from orchestrator.workers.messages import Assignment, Beat, Start
 from orchestrator.workers.worker import assignments, beat, read_start
@@ -49,15 +51,20 @@ async def test_a_worker_without_a_supervisor_says_how_workers_are_started(
         await read_start(lines(*pipe, cut_off=5 * len(pipe)))
 
 
-async def test_it_beats_for_as_long_as_its_loop_turns(
+async def test_it_beats_for_as_long_as_its_loop_turns_and_says_whether_it_has_its_cameras(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reading, writing = os.pipe()
+    board = Board()
     with os.fdopen(reading) as beats, os.fdopen(writing, "w") as out:
         monkeypatch.setattr("sys.stdout", out)
         async with asyncio.TaskGroup() as tasks:
-            beating = tasks.create_task(beat(8123))
+            beating = tasks.create_task(beat(8123, board))
             first = await asyncio.to_thread(beats.readline)
+            board.add_camera(cameras("door")[0], CameraLedger())
             second = await asyncio.to_thread(beats.readline)
             beating.cancel()
-    assert [Beat(**json.loads(line)).http_port for line in (first, second)] == [8123, 8123]
+    assert [Beat(**json.loads(line)) for line in (first, second)] == [
+        Beat(http_port=8123, watching=False),
+        Beat(http_port=8123, watching=True),
+    ]
