@@ -18,6 +18,7 @@ from orchestrator.camera_list import follow_cameras
 from orchestrator.cli.table import live_table
 from orchestrator.configuring.cameras_file import load_cameras
 from orchestrator.delivery import deliver_leftovers, worker_outbox
+from orchestrator.embedded.claim import watching_alone
 from orchestrator.http import HttpServer
 from orchestrator.models import ensure_models
 from orchestrator.servers import Servers, open_servers
@@ -68,12 +69,13 @@ def run(
 async def _run(settings: Settings, workers: int, console: Console, *, shows_table: bool) -> None:
     stop = stop_on_signals()
     load_cameras(settings.cameras_file)  # a mistake there is told before anything is fetched
-    await ensure_models(settings, console)
-    async with open_servers(settings, on_progress=_tell(settings, console)) as servers:
-        if workers:
-            await _supervise(servers, workers, stop)
-        else:
-            await _watch(servers, stop, console, shows_table=shows_table)
+    with watching_alone(settings.state_dir):
+        await ensure_models(settings, console)
+        async with open_servers(settings, on_progress=_tell(settings, console)) as servers:
+            if workers:
+                await _supervise(servers, workers, stop)
+            else:
+                await _watch(servers, stop, console, shows_table=shows_table)
 
 
 def _tell(settings: Settings, console: Console) -> Callable[[str], None]:

@@ -2,15 +2,18 @@
 
 `NAME.lock` is locked by the server's guard as long as the server lives, whoever started it.
 `NAME.json` says where it listens. Both are for this user only: the second may hold a password.
+`run.lock` and `run.json` are those of the one process that watches cameras from there.
 """
 
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.errors import ServerError
+from orchestrator.errors import ServerError, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,26 @@ class Claim:
         with open(fd, "w", encoding="utf-8") as file:
             json.dump(asdict(endpoint), file)
         os.replace(written, self._record)
+
+
+@contextmanager
+def watching_alone(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder as the one process that watches cameras from there; tools may come and go.
+
+    A second one would contend for the outbox, and lose the embedded servers when the first ends.
+    Raises SettingsError with the first one's process.
+    """
+    claim = Claim(state_dir, "run")
+    fd = claim.take()
+    if fd is None:
+        holder = claim.read()
+        by = f" by process {holder.pid}" if holder else ""
+        raise SettingsError(
+            f"STATE_DIR={state_dir} is in use{by}, which watches cameras from there: stop it, "
+            "or give this one a folder and a port of its own with STATE_DIR and HTTP_PORT"
+        )
+    try:
+        claim.write(Endpoint(pid=os.getpid(), ports=(), password="", serving=""))
+        yield
+    finally:
+        os.close(fd)

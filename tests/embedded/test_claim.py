@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.embedded.claim import Claim, Endpoint
-from orchestrator.errors import ServerError
+from orchestrator.embedded.claim import Claim, Endpoint, watching_alone
+from orchestrator.errors import ServerError, SettingsError
 
 ENDPOINT = Endpoint(pid=7, ports=(21000, 21001), password="secret", serving="/models")
 
@@ -51,3 +51,15 @@ def test_a_state_folder_that_cannot_be_written_is_named_with_the_mend(tmp_path: 
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match=r"file/redis\.lock cannot be written: .*STATE_DIR"):
         Claim(tmp_path / "file", "redis").take()
+
+
+def test_one_process_watches_from_a_folder_and_the_next_may_when_it_has_ended(
+    tmp_path: Path,
+) -> None:
+    with watching_alone(tmp_path):
+        with pytest.raises(SettingsError, match=f"in use by process {os.getpid()}, .*STATE_DIR"):
+            watching_alone(tmp_path).__enter__()
+        with watching_alone(tmp_path / "demo"):
+            pass
+    with watching_alone(tmp_path):
+        pass
