@@ -9,8 +9,10 @@ import asyncio
 import errno
 import fcntl
 import shutil
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +47,7 @@ async def fetch(
         console: shows licences and progress.
 
     Raises:
-        ModelError: for the first file that cannot be had, with its name, address and the mend.
+        ModelError: for every file that cannot be had, a line each with its name and address, and the mend.
     """
     missing = [item for item in items if not verified(store / item.file, item)]
     if missing:
@@ -54,10 +56,15 @@ async def fetch(
             async with (
                 aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session,
                 _alone(store / ".lock"),
+                asyncio.TaskGroup() as tasks,
             ):
-                for item in missing:
-                    meter = _announced(item, progress)
-                    await _bring(item, store, mirror, mend, session, meter)
+                brought = [
+                    tasks.create_task(
+                        _bring(item, store, mirror, mend, session, _announced(item, progress))
+                    )
+                    for item in missing
+                ]
+        _require(list(filter(None, (task.result() for task in brought))))
     return tuple(store / item.file for item in items)
 
 
@@ -76,10 +83,26 @@ def checksums(mirror: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"mirror {mirror}: its SHA256SUMS cannot be read: {error}") from error
+        words = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"mirror {mirror}: its SHA256SUMS cannot be read: {words}") from error
     # `sha256sum` writes "digest  name", or "digest *name" for binary mode.
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {pair[1].lstrip("*"): pair[0].lower() for pair in pairs if len(pair) == 2}
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    reason: str
+    mend: str
+
+
+def _require(failures: Sequence[_Failure]) -> None:
+    """Raise ModelError for all of them, what is mended alike together."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for failure in failures:
+        reasons[failure.mend].append(failure.reason)
+    if reasons:
+        raise ModelError("\n".join("\n".join(each) + f"; {mend}" for mend, each in reasons.items()))
 
 
 async def _bring(
@@ -89,10 +112,10 @@ async def _bring(
     mend: str,
     session: aiohttp.ClientSession,
     meter: Meter,
-) -> None:
+) -> _Failure | None:
     target, partial = store / item.file, store / f".{item.file}.part"
     if verified(target, item):  # another process was faster
-        return
+        return None
     try:
         item.require_sha256()
         if mirror is not None:
@@ -103,17 +126,19 @@ async def _bring(
     except OSError as error:
         if error.errno in _FULL:
             partial.unlink(missing_ok=True)
-            raise ModelError(
-                f"{target}: the disk is full; free some space and try again"
-            ) from error
-        raise ModelError(f"{target}: cannot be written: {error}") from error
+            return _Failure(f"{target}: the disk is full", "free some space and try again")
+        return _Failure(f"{target}: cannot be written: {error}", "let this user write there")
     except ModelError as error:
-        raise ModelError(f"{error}; {mend}") from error
+        return _Failure(str(error), mend)
+    return None
 
 
 def _copy(item: Download, mirror: Path, partial: Path) -> None:
     source = mirror / item.file
-    listed = checksums(mirror).get(item.file)
+    try:
+        listed = checksums(mirror).get(item.file)
+    except ModelError as error:
+        raise ModelError(f"{item.file}: {error}") from error
     if listed is None:
         raise ModelError(f"{item.file}: not listed in {mirror / 'SHA256SUMS'}")
     if not source.is_file():

@@ -31,7 +31,9 @@ from orchestrator.demo import (
     to_be_enrolled,
     witness,
 )
+from orchestrator.embedded.claim import watching_alone
 from orchestrator.embedded.rtsp import rtsp_available, serve_rtsp
+from orchestrator.errors import ModelError
 from orchestrator.http import HttpServer
 from orchestrator.ledger import Skip
 from orchestrator.models import ensure_clips, ensure_models
@@ -72,10 +74,9 @@ async def _demo(
     own: Settings, apart: Settings, seconds: float, console: Console, *, shows_table: bool
 ) -> None:
     stop = stop_on_signals()
-    await ensure_models(own.model_copy(update={"triton": apart.triton}), console)
-    names = {role.clip for role in CAST} | {scene.clip for scene in SCENES}
-    clips = await ensure_clips(own, sorted(names), console)
     async with AsyncExitStack() as stack:
+        stack.enter_context(watching_alone(apart.state_dir))
+        clips = await _ensure_all(own.model_copy(update={"triton": apart.triton}), console)
         servers = await stack.enter_async_context(
             open_servers(apart, on_progress=lambda words: console.print(f"  {words}"))
         )
@@ -88,6 +89,24 @@ async def _demo(
             console.print("No RTSP server is installed here: every camera plays its file.")
         show = Show(servers, console, stop, seconds, shows_table=shows_table)
         await show.run(clips, rtsp)
+
+
+async def _ensure_all(settings: Settings, console: Console) -> dict[str, Path]:
+    """Models and clips; returns the clips. Raises ExceptionGroup of ModelError: all that is missing at once."""
+    names = {role.clip for role in CAST} | {scene.clip for scene in SCENES}
+    failures: list[ModelError] = []
+    try:
+        await ensure_models(settings, console)
+    except ModelError as error:
+        failures.append(error)
+    try:
+        clips = await ensure_clips(settings, sorted(names), console)
+    except ModelError as error:
+        failures.append(error)
+    else:
+        if not failures:
+            return clips
+    raise ExceptionGroup("not everything could be fetched", failures)
 
 
 async def _enrol_cast(settings: Settings, clips: dict[str, Path]) -> None:

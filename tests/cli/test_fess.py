@@ -1,5 +1,6 @@
 """The `fess` command: it teaches, and what goes wrong is one line with its mend, not a traceback."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from export.manifest import load
 from orchestrator.cli.main import app
+from orchestrator.demo import CAST, SCENES
+from orchestrator.embedded.claim import watching_alone
 from tests.cli.conftest import Fess
 from tests.servers.synthetic import make_clip
 
@@ -98,6 +102,32 @@ def test_run_without_cameras_says_how_to_add_one_before_anything_is_fetched(
     assert said.is_one_plain_error, said
     assert "fess cameras add" in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_in_a_folder_where_another_watches_says_which_process_and_what_to_do(
+    fess: Fess, tmp_path: Path
+) -> None:
+    (tmp_path / "cameras.yaml").write_text("cameras: {door: {url: x.mp4}}")
+    with watching_alone(tmp_path / ".fess"):
+        said = fess("run")
+    assert said.is_one_plain_error, said
+    assert f"in use by process {os.getpid()}, which watches cameras from there: stop it" in said.err
+    assert "STATE_DIR" in said.err
+    assert "HTTP_PORT" in said.err
+
+
+def test_the_demo_tells_of_models_and_clips_at_once_what_is_missing(
+    fess: Fess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FESS_MODELS_MIRROR", "empty")
+    monkeypatch.setenv("FESS_VIDEOS_MIRROR", "empty")
+    said = fess("demo")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    clips = {role.clip for role in CAST} | {scene.clip for scene in SCENES}
+    for missing in {model.file for model in load().defaults()} | clips:
+        assert f"{missing}: mirror empty: its SHA256SUMS cannot be read" in said.err
+    assert said.err.count("set FESS_MODELS_MIRROR") == said.err.count("set FESS_VIDEOS_MIRROR") == 1
 
 
 def test_run_on_a_port_that_is_taken_says_so(

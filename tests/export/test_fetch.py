@@ -79,6 +79,26 @@ async def test_a_mirror_that_vouches_for_a_wrong_file_is_refused(tmp_path: Path)
     await refused(tmp_path, folder, "does not match the manifest: expected SHA-256")
 
 
+async def test_all_that_is_missing_is_told_at_once_and_what_is_there_is_kept(
+    tmp_path: Path,
+) -> None:
+    folder = mirror(tmp_path / "mirror")
+    lost = [item().model_copy(update={"file": name}) for name in ("a.onnx", "b.onnx")]
+    with pytest.raises(ModelError) as failure:
+        await fetched([lost[0], item(), lost[1]], tmp_path / "store", source=folder)
+    told = str(failure.value).splitlines()
+    assert [line.partition(":")[0] for line in told] == ["a.onnx", "b.onnx"]
+    assert told[-1].endswith(MEND)
+    assert left_in(tmp_path / "store") == {"weights.onnx"}
+
+
+async def test_of_a_mirror_without_a_list_every_wanted_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    things = [item().model_copy(update={"file": name}) for name in ("a.onnx", "b.onnx")]
+    with pytest.raises(ModelError, match=r"(?s)a\.onnx: mirror .*b\.onnx: mirror "):
+        await fetched(things, tmp_path / "store", source=tmp_path / "mirror")
+
+
 async def test_a_list_in_binary_mode_is_understood(tmp_path: Path) -> None:
     folder = mirror(tmp_path / "mirror")
     sums = folder / "SHA256SUMS"
