@@ -24,6 +24,7 @@ from eventbus.backoff import Backoff
 from eventbus.bus import EventBus, EventRefused, PublishError, Record, record_of
 from eventbus.events import Event
 from eventbus.journal import Entry
+from eventbus.outage import Outage
 from eventbus.spool import Spool
 from eventbus.waiting_room import WaitingRoom
 
@@ -77,6 +78,7 @@ class Outbox:
         self._arrived = asyncio.Event()
         self._spill_wanted = asyncio.Event()
         self._bus_trouble = ""
+        self._outage = Outage()
 
     @property
     def waiting(self) -> int:
@@ -166,13 +168,14 @@ class Outbox:
                 await self._arrived.wait()
             waiting = self.waiting
             if await self._publish_batch():
+                self._outage.over(self.waiting)
                 attempt = 0
                 continue
+            self._outage.failed(self._bus_trouble, self.waiting)
             self._spill_wanted.set()
             attempt = 0 if self.waiting < waiting else attempt
             delay_s = self._backoff.delay_s(attempt, self._rng)
             attempt += 1
-            log.warning("%s; %d wait; again in %.1f s", self._bus_trouble, self.waiting, delay_s)
             await self._sleep(delay_s)
 
     async def _publish_batch(self) -> bool:

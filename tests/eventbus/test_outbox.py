@@ -246,3 +246,18 @@ async def test_cancelling_while_a_batch_is_under_way_loses_nothing(tmp_path: Pat
     with contextlib.suppress(TimeoutError):
         await box.drain(10.0)
     assert bus.seen(bus.topics.motion) == [("door", 1)]
+
+
+async def test_a_bus_that_comes_and_goes_is_told_in_a_line_each_not_at_every_try(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = UnsteadyBus("down")
+    async with running(outbox(bus, tmp_path, Account())) as box:
+        box.put(motion("door", 1))
+        await until(lambda: bus.calls > 10)
+        bus.line = "up"
+        await until(lambda: box.waiting == 0)
+        await until(lambda: len(caplog.messages) == 2)
+    away, back = caplog.messages
+    assert away.startswith("the line is cut; 1 events wait")
+    assert back.startswith("the bus takes events again")
