@@ -1,6 +1,7 @@
 """What the process tells its operator: log lines without credentials, and the numbers of the process itself."""
 
 import asyncio
+import io
 import json
 import logging
 import re
@@ -19,6 +20,8 @@ from rich.logging import RichHandler
 
 from orchestrator.board import Board
 from orchestrator.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 HIDDEN = "***"
 # A password may hold anything but white space, even "@" and "/": all up to the last "@" goes.
@@ -107,6 +110,27 @@ def configure_logging(
     logging.captureWarnings(True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def logs_json() -> bool:
+    """Whether a program reads what this process says."""
+    return any(isinstance(each.formatter, JsonFormatter) for each in logging.getLogger().handlers)
+
+
+def operator_console(environment: Literal["development", "production"]) -> Console:
+    """Where it is told how the start goes: people read standard error; in production a program reads the log."""
+    if environment == "production":
+        return Console(file=_LogLines(), soft_wrap=True)
+    return Console(stderr=True)
+
+
+class _LogLines(io.StringIO):
+    """Each line that is written is a line of the log."""
+
+    def write(self, text: str) -> int:
+        for line in filter(str.strip, text.splitlines()):
+            log.info("%s", line.strip())
+        return len(text)
 
 
 def _handler(environment: str, stream: TextIO, console: Console | None) -> logging.Handler:

@@ -1,5 +1,6 @@
 """The `fess` command: what an operator types."""
 
+import logging
 import sys
 from collections.abc import Iterator
 
@@ -16,7 +17,9 @@ from orchestrator.cli.status import status
 from orchestrator.cli.version import version
 from orchestrator.cli.worker import worker
 from orchestrator.errors import FessError
-from orchestrator.telemetry import scrub
+from orchestrator.telemetry import logs_json, scrub
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,6 +68,9 @@ def main() -> None:
 def _tell(errors: list[Exception]) -> None:
     console = Console(stderr=True)
     for error in errors:
+        if logs_json():
+            log.critical("%s", error, extra={"error": type(error).__name__})
+            continue
         # Soft-wrapped: an address or a path that is told can be copied.
         words = f"error: {scrub(str(error))}"
         console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)

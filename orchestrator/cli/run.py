@@ -1,7 +1,7 @@
 """`fess run`: watch the cameras until told to stop."""
 
 import asyncio
-import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,11 +23,9 @@ from orchestrator.http import HttpServer
 from orchestrator.models import ensure_models
 from orchestrator.servers import Servers, open_servers
 from orchestrator.settings import Settings, load
-from orchestrator.telemetry import configure_logging
+from orchestrator.telemetry import configure_logging, operator_console
 from orchestrator.workers.gateway import Gateway
 from orchestrator.workers.supervisor import WorkerSupervisor
-
-log = logging.getLogger(__name__)
 
 
 def run(
@@ -57,8 +55,10 @@ def run(
 
     Triton and Redis are started beside it where TRITON_URL and REDIS_HOST are not set.
     """
+    if os.environ.get("ENVIRONMENT") == "production":
+        configure_logging("production", "INFO")  # in which mistakes of the settings are told, too
     settings = load(config, cameras_file=cameras, http_port=port)
-    console = Console(stderr=True)
+    console = operator_console(settings.environment)
     shows_table = table and console.is_terminal and not workers
     configure_logging(
         settings.environment, settings.log_level, console=console if shows_table else None
@@ -71,18 +71,15 @@ async def _run(settings: Settings, workers: int, console: Console, *, shows_tabl
     load_cameras(settings.cameras_file)  # a mistake there is told before anything is fetched
     with watching_alone(settings.state_dir):
         await ensure_models(settings, console)
-        async with open_servers(settings, on_progress=_tell(settings, console)) as servers:
+        async with open_servers(settings, on_progress=_tell(console)) as servers:
             if workers:
                 await _supervise(servers, workers, stop)
             else:
                 await _watch(servers, stop, console, shows_table=shows_table)
 
 
-def _tell(settings: Settings, console: Console) -> Callable[[str], None]:
-    """How people hear that it starts; in production a program reads every line."""
-    if settings.environment == "production":
-        return log.info
-    return lambda words: console.print(words, highlight=False, soft_wrap=True)
+def _tell(console: Console) -> Callable[[str], None]:
+    return lambda words: console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -115,7 +112,7 @@ async def _watch(
         ]
 
         def listening(server: HttpServer) -> None:
-            _tell(servers.settings, console)(f"page: {server.url}")
+            _tell(console)(f"page: {server.url}")
             if shows_table:
                 beside.append(tasks.create_task(live_table(process.board, console, stop)))
 

@@ -1,5 +1,6 @@
 """The `fess` command: it teaches, and what goes wrong is one line with its mend, not a traceback."""
 
+import json
 import os
 import socket
 import subprocess
@@ -128,6 +129,29 @@ def test_the_demo_tells_of_models_and_clips_at_once_what_is_missing(
     for missing in {model.file for model in load().defaults()} | clips:
         assert f"{missing}: mirror empty: its SHA256SUMS cannot be read" in said.err
     assert said.err.count("set FESS_MODELS_MIRROR") == said.err.count("set FESS_VIDEOS_MIRROR") == 1
+
+
+def test_in_production_all_that_is_said_is_json_from_the_first_fetch_to_the_last_error(
+    fess: Fess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cameras.yaml").write_text("cameras: {door: {url: x.mp4}}")
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("FESS_MODELS_MIRROR", "[empty]")
+    said = fess("run")
+    lines = [json.loads(line) for line in said.err.splitlines()]
+    assert any("licence Apache-2.0" in line["message"] for line in lines)
+    assert said.code == 1
+    assert (lines[-1]["level"], lines[-1]["error"]) == ("CRITICAL", "ModelError")
+    assert "mirror [empty]" in lines[-1]["message"]
+
+
+def test_in_production_a_mistake_in_the_settings_is_json_too(
+    fess: Fess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("REDIS_PORT", "many")
+    (line,) = fess("run").err.splitlines()
+    assert "REDIS_PORT" in json.loads(line)["message"]
 
 
 def test_run_on_a_port_that_is_taken_says_so(
