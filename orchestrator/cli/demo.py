@@ -18,8 +18,8 @@ from orchestrator.board import CameraStatus
 from orchestrator.buses import make_bus
 from orchestrator.camera import Camera
 from orchestrator.checking.models import embedder_source
+from orchestrator.cli.enrolling import Wish, enrol_people
 from orchestrator.cli.face_services import open_services
-from orchestrator.cli.faces import Wish, enrol_people
 from orchestrator.cli.run import stop_on_signals
 from orchestrator.cli.table import live_table
 from orchestrator.demo import (

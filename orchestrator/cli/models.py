@@ -15,11 +15,13 @@ from export import environment, versions
 from export.checkpoint import obtain
 from export.environment import Environment
 from export.exporting import DEFAULT_CLIPS, Export
-from export.install import as_served, ensure_clips, ensure_models, wanted
+from export.fetch import verified
+from export.install import Places, as_served, ensure_clips, ensure_models, wanted
 from export.manifest import Download, Manifest, Model, Pixels, load
 from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
 from export.wish import Wish, checked
+from orchestrator.cli.interruption import some, told_when_interrupted
 from orchestrator.cli.model_swap import have_served, show_served
 from orchestrator.errors import ModelError
 from orchestrator.models import clip_places, model_places
@@ -99,13 +101,14 @@ def fetch_models(
     settings = load_settings(models_mirror=mirror)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     before = _served(settings)
-    made = asyncio.run(ensure_models(model_places(settings), console, names=names or ()))
-    for each in made:
-        _tell(settings, each, before[each.path.parents[1]], console)
-    if clips:
-        files = [clip.file for clip in load().clips]
-        paths = asyncio.run(ensure_clips(files, clip_places(settings), console))
-        console.print(f"{clip_places(settings).store}  {len(paths)} clips")
+    with told_when_interrupted(lambda: _how_far(settings, names or (), clips)):
+        made = asyncio.run(ensure_models(model_places(settings), console, names=names or ()))
+        for each in made:
+            _tell(settings, each, before[each.path.parents[1]], console)
+        if clips:
+            files = [clip.file for clip in load().clips]
+            paths = asyncio.run(ensure_clips(files, clip_places(settings), console))
+            console.print(f"{clip_places(settings).store}  {len(paths)} clips")
 
 
 @app.command("prepare")
@@ -117,16 +120,34 @@ def prepare_models(
     places = model_places(settings)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     before = _served(settings)
-    for chosen in wanted(load(), places, None, names or ()):
-        model = chosen
-        if pixels is not None and chosen.slot == "object_detector":
-            model = chosen.model_copy(update={"pixels": pixels})
-        source = places.store / model.file
-        done = up_to_date(model, places.repository)
-        if done is None and not source.is_file():
-            raise ModelError(f"{source}: is not there; run `fess models fetch {model.name}`")
-        done = done or prepare(source, model, places.repository)
-        _tell(settings, done, before[done.path.parents[1]], console)
+    with told_when_interrupted(lambda: _how_far(settings, names or (), clips=False)):
+        for chosen in wanted(load(), places, None, names or ()):
+            model = chosen
+            if pixels is not None and chosen.slot == "object_detector":
+                model = chosen.model_copy(update={"pixels": pixels})
+            done = _prepared(model, places)
+            _tell(settings, done, before[done.path.parents[1]], console)
+
+
+def _prepared(model: Model, places: Places) -> Prepared:
+    source = places.store / model.file
+    done = up_to_date(model, places.repository)
+    if done is None and not source.is_file():
+        raise ModelError(f"{source}: is not there; run `fess models fetch {model.name}`")
+    return done or prepare(source, model, places.repository)
+
+
+def _how_far(settings: Settings, names: Sequence[str], clips: bool) -> str:
+    """What is whole of what was asked for; the rest goes on where it broke off."""
+    places, kept = model_places(settings), clip_places(settings).store
+    models = wanted(load(), places, None, names)
+    there = {model.name: up_to_date(model, places.repository) is not None for model in models}
+    there |= {clip.file: verified(kept / clip.file, clip) for clip in load().clips if clips}
+    done = [name for name, whole in there.items() if whole]
+    left = [name for name, whole in there.items() if not whole]
+    return (
+        f"done: {some(done)}; not done: {some(left)}; the same command goes on where it broke off"
+    )
 
 
 @app.command("list")

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from orchestrator.camera import Camera
 from orchestrator.capture.duration import clip_duration_s
 from orchestrator.capture.source import open_source
+from orchestrator.cli.interruption import some, told_when_interrupted
 from orchestrator.configuring.cameras_file import NAME_RULE
 from orchestrator.errors import SettingsError
 from orchestrator.ledger import Coverage
@@ -55,12 +56,18 @@ def replay(
     camera = _camera(clip, camera_id or _camera_id(clip), fps)
     started_at = start.replace(tzinfo=EPOCH.tzinfo) if start else EPOCH
     console = Console(stderr=True)
-    with _whole_file(output) as file:
+    with told_when_interrupted(lambda: _unfinished(output, video)), _whole_file(output) as file:
         coverage = asyncio.run(_replay(settings, camera, file, video, started_at, console))
     console.print(
         f"{clip.name}: {coverage.decoded} frames decoded, {coverage.inspected} inspected, skipped "
         + ", ".join(f"{count} {cause}" for cause, count in coverage.skipped.items() if count)
     )
+
+
+def _unfinished(output: Path | None, video: Path | None) -> str:
+    unwritten = [str(path) for path in (output, video) if path is not None]
+    printed = "" if output else "; the events that were printed are not all of them"
+    return f"the clip was not taken to its end; not written: {some(unwritten)}{printed}"
 
 
 @contextmanager

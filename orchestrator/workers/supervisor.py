@@ -25,7 +25,7 @@ from orchestrator.workers.messages import Assignment, Beat, Start
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "orchestrator.cli.main", "worker")
+COMMAND = (sys.executable, "-m", "orchestrator.cli.start", "worker")
 BEAT_EVERY_S = 0.5
 HUNG_AFTER_S = 5.0
 START_WITHIN_S = 60.0

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from orchestrator.camera import Camera
-from orchestrator.cli.faces import Wish, enrol_people
+from orchestrator.cli.enrolling import Wish, enrol_people
 from orchestrator.embedded.redis import EmbeddedRedis
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.ledger import Coverage
