@@ -30,6 +30,7 @@ from export.wish import Wish
 from orchestrator.errors import ModelError
 from tests.export.checkpoints import Bomb, archived, pickled
 from tests.export.footage import PEOPLE_CLIP
+from tests.export.labelling import seen_by, written
 from tests.export.mobilefacenets import invented
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,11 +120,25 @@ def test_a_trained_network_made_anew_finds_what_its_public_export_finds(
 
 @pytest.mark.parametrize("pixels", ["planar", "decoded"])
 def test_a_trained_network_finds_in_planes_what_it_finds_in_rgb(
-    environment: Environment, nano: Path, clips: Path, tmp_path: Path, pixels: Pixels
+    environment: Environment,
+    nano: Path,
+    models_mirror: Path,
+    clips: Path,
+    tmp_path: Path,
+    pixels: Pixels,
 ) -> None:
-    variant = exported(
-        environment, "rtmdet-nano", nano, clips, tmp_path, pixels=pixels
-    ).proof.variant
+    public = prepare(models_mirror / NANO.file, NANO, tmp_path / "public")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    seen = seen_by(public.path, list(gather([clips / PEOPLE_CLIP], 40, 320)), pictures)
+    proof = exported(
+        environment, "rtmdet-nano", nano, clips, tmp_path,
+        pixels=pixels, labelled=written(seen, pictures),
+    ).proof  # fmt: skip
+    assert proof.accuracy is not None
+    assert proof.accuracy.figures["MMDetection"].ap > 50
+    assert abs(proof.accuracy.loss("served")) < 1
+    variant = proof.variant
     assert variant is not None
     assert (variant.same.missing, variant.same.extra) == (0, 0)
     assert variant.same.box_px < 0.05
