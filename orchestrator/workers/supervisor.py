@@ -154,8 +154,13 @@ class WorkerSupervisor:
                     line = await process.stdout.readline()
             except TimeoutError:
                 process.kill()
+                await process.wait()
                 return "hung"
             if not line:
+                # A signal to one that is ending would take its exit status from asyncio, which then warns.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BEAT_EVERY_S):
+                        await process.wait()
                 return "died"
             try:
                 beat = Beat.model_validate_json(line)

@@ -91,7 +91,7 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workers:
 
 @pytest.mark.parametrize("says", [b"", NOT_YET], ids=["at once", "while it waits for Triton"])
 async def test_a_worker_that_never_comes_up_has_its_cameras_told_as_lost_once_with_the_reason(
-    workers: Workers, says: bytes
+    workers: Workers, says: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     workers.live(says, dies=True)
     async with asyncio.TaskGroup() as tasks:
@@ -108,6 +108,7 @@ async def test_a_worker_that_never_comes_up_has_its_cameras_told_as_lost_once_wi
         f"Camera {name} is lost: the process that watched it died" for name in ("door", "yard")
     ]
     assert workers.shown() == dict.fromkeys(("door", "yard"), CameraState.OFFLINE)
+    assert {record.name for record in caplog.records} == {"orchestrator.workers.supervisor"}
 
 
 async def test_a_worker_that_takes_its_cameras_up_knows_which_were_told_as_lost_and_tells_the_rest(
