@@ -241,6 +241,12 @@ def _packaged(name: str) -> bytes:
     return resources.files("orchestrator").joinpath("page", name).read_bytes()
 
 
+async def require_address(settings: HttpSettings) -> None:
+    """Tell before anything is fetched or started what `HttpServer` would tell after it. Raises SettingsError."""
+    Access(settings)
+    await (await listen(web.Application(), settings)).cleanup()
+
+
 async def listen(app: web.Application, settings: HttpSettings) -> web.AppRunner:
     """Serve until the runner is cleaned up. Raises SettingsError."""
     # access_log=None: aiohttp's own would write the query, and with it the token.

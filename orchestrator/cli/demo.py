@@ -34,7 +34,7 @@ from orchestrator.demo import (
 from orchestrator.embedded.claim import watching_alone
 from orchestrator.embedded.rtsp import rtsp_available, serve_rtsp
 from orchestrator.errors import ModelError
-from orchestrator.http import HttpServer
+from orchestrator.http import HttpServer, require_address
 from orchestrator.ledger import Skip
 from orchestrator.models import ensure_clips, ensure_models
 from orchestrator.servers import Servers, open_servers
@@ -76,6 +76,7 @@ async def _demo(
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         stack.enter_context(watching_alone(apart.state_dir))
+        await require_address(apart.http)
         clips = await _ensure_all(own.model_copy(update={"triton": apart.triton}), console)
         servers = await stack.enter_async_context(
             open_servers(apart, on_progress=lambda words: console.print(f"  {words}"))

@@ -19,7 +19,7 @@ from orchestrator.cli.table import live_table
 from orchestrator.configuring.cameras_file import load_cameras
 from orchestrator.delivery import deliver_leftovers, worker_outbox
 from orchestrator.embedded.claim import watching_alone
-from orchestrator.http import HttpServer
+from orchestrator.http import HttpServer, require_address
 from orchestrator.models import ensure_models
 from orchestrator.servers import Servers, open_servers
 from orchestrator.settings import Settings, load
@@ -70,6 +70,7 @@ async def _run(settings: Settings, workers: int, console: Console, *, shows_tabl
     stop = stop_on_signals()
     load_cameras(settings.cameras_file)  # a mistake there is told before anything is fetched
     with watching_alone(settings.state_dir):
+        await require_address(settings.http)
         await ensure_models(settings, console)
         async with open_servers(settings, on_progress=_tell(console)) as servers:
             if workers:

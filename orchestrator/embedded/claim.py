@@ -89,7 +89,7 @@ def watching_alone(state_dir: Path) -> Iterator[None]:
         holder = claim.read()
         by = f" by process {holder.pid}" if holder else ""
         raise SettingsError(
-            f"STATE_DIR={state_dir} is in use{by}, which watches cameras from there: stop it, "
+            f"{state_dir} is in use{by}, which watches cameras from there: stop it, "
             "or give this one a folder and a port of its own with STATE_DIR and HTTP_PORT"
         )
     try:

@@ -154,17 +154,17 @@ def test_in_production_a_mistake_in_the_settings_is_json_too(
     assert "REDIS_PORT" in json.loads(line)["message"]
 
 
-def test_run_on_a_port_that_is_taken_says_so(
-    fess: Fess, tmp_path: Path, taken_port: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_that_a_port_is_taken_is_told_before_anything_is_fetched_or_started(
+    fess: Fess, tmp_path: Path, taken_port: int, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cameras.yaml").write_text(
         f"cameras: {{door: {{url: 'rtsp://admin:{SECRET}@127.0.0.1:9/x'}}}}"
     )
-    for name in ("TRITON_URL", "REDIS_HOST"):
-        monkeypatch.setenv(name, "127.0.0.1:9" if name == "TRITON_URL" else "127.0.0.1")
-    monkeypatch.setenv("REDIS_PORT", "9")
-    said = fess("run", "--port", str(taken_port))
-    assert said.code == 1
+    monkeypatch.setenv("FESS_MODELS_MIRROR", "empty")
+    monkeypatch.setenv("FESS_VIDEOS_MIRROR", "empty")
+    said = fess(command, "--port", str(taken_port))
+    assert said.is_one_plain_error, said
     assert f"127.0.0.1:{taken_port} is in use by another program: set HTTP_PORT" in said.err
     assert "Traceback" not in said.err
     assert SECRET not in said.err + said.out
