@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from orchestrator.cli.face_services import FaceModel, FaceServices, open_services
 from orchestrator.cli.interruption import some, told_when_interrupted
+from orchestrator.models import ensure_models
 from orchestrator.recognition.enrolled import EnrolledPerson, new_person
 from orchestrator.recognition.enrolment import Accepted, Confusable, Examination
 from orchestrator.settings import Settings
@@ -31,6 +32,7 @@ async def enrol_people(settings: Settings, people: dict[str, list[Path]], wish: 
     console = Console(soft_wrap=True)
     enrolled: dict[str, bool] = {}
     with told_when_interrupted(lambda: _how_far(people, enrolled)):
+        await ensure_models(settings, Console(stderr=True))
         async with open_services(settings, triton=True) as services, services.model() as model:
             for name, files in people.items():
                 enrolled[name] = await _enrol(services, model, name, files, wish, console)

@@ -226,7 +226,9 @@ def check_repository(repository: Path) -> None:
     """Raises ServerError unless every ONNX model there has its file; Triton itself would tell it less plainly."""
     configs = sorted(repository.glob("*/config.pbtxt"))
     if not configs:
-        raise ServerError(f"{repository} holds no models: set TRITON_MODEL_REPOSITORY")
+        raise ServerError(
+            f"{repository} holds no models: run `fess models fetch`, or set TRITON_MODEL_REPOSITORY"
+        )
     for config in configs:
         if not MODEL_NAME.fullmatch(config.parent.name):
             raise ServerError(

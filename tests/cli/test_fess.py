@@ -131,6 +131,17 @@ def test_the_demo_tells_of_models_and_clips_at_once_what_is_missing(
     assert said.err.count("set FESS_MODELS_MIRROR") == said.err.count("set FESS_VIDEOS_MIRROR") == 1
 
 
+def test_whoever_is_enrolled_first_of_all_has_the_models_fetched_for_it(
+    fess: Fess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FESS_MODELS_MIRROR", "empty")
+    said = fess("faces", "enrol", "Ann", "ann.jpg")
+    assert said.code == 1
+    for model in load().defaults():
+        assert f"{model.file}: mirror empty" in said.err
+    assert "set FESS_MODELS_MIRROR" in said.err
+
+
 def test_in_production_all_that_is_said_is_json_from_the_first_fetch_to_the_last_error(
     fess: Fess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

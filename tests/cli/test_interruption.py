@@ -70,6 +70,7 @@ def test_an_import_says_who_is_enrolled_who_was_refused_and_who_is_left(
             await ctrl_c()
         return name != "Ben"
 
+    monkeypatch.setenv("TRITON_URL", "127.0.0.1:9")
     monkeypatch.setattr("orchestrator.cli.enrolling.open_services", open_services)
     monkeypatch.setattr("orchestrator.cli.enrolling._enrol", enrol)
     said = fess("faces", "import", "people")
@@ -84,6 +85,7 @@ def test_an_enrolment_whose_servers_are_still_starting_says_that_nobody_is_enrol
         await ctrl_c()
         yield
 
+    monkeypatch.setenv("TRITON_URL", "127.0.0.1:9")
     monkeypatch.setattr("orchestrator.cli.enrolling.open_services", open_services)
     said = fess("faces", "enrol", "Ann", "ann.jpg")
     assert line(said) == "interrupted: enrolled: none; refused: none; not enrolled yet: Ann"
