@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from export import atomic, gate, planning
+from export import atomic, gate, openvino, planning
 from export.alone import alone
 from export.checkpoint import Checkpoint
 from export.environment import Environment
@@ -55,6 +55,9 @@ class Export:
         work: Path,
         console: Console,
     ) -> None:
+        """Raises ModelError for what would be missing at the end, minutes later."""
+        if wish.accelerator == "openvino":
+            openvino.require()
         name = f"{wish.network.name}-{checked_size(wish.size)}-{checkpoint.sha256[:12]}"
         self._wish = wish
         self._checkpoint = checkpoint

@@ -1,5 +1,6 @@
 """A model under OpenVINO, for the proof of what a server that uses it will answer."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,12 @@ from orchestrator.errors import ModelError
 MISSING = "OpenVINO is not installed: run `make openvino`, or export without ACCELERATOR=openvino"
 
 
+def require() -> None:
+    """Raises ModelError where it is missing."""
+    if importlib.util.find_spec("openvino") is None:
+        raise ModelError(MISSING)
+
+
 class Session:
     """Answers as an ONNX Runtime session does. Raises ModelError where it is missing or refuses the file.
 
@@ -16,10 +23,9 @@ class Session:
     """
 
     def __init__(self, model: Path, threads: int) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise ModelError(MISSING) from error
+        require()
+        import openvino
+
         core = openvino.Core()
         # float32 as it is written: some processors would be given bfloat16.
         options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}

@@ -15,7 +15,7 @@ def write_config(repository: Path, model: str, backend: str) -> None:
 
 
 def test_a_repository_without_models_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match="holds no models: .*TRITON_MODEL_REPOSITORY"):
+    with pytest.raises(ServerError, match=r"holds no models: .*TRITON_MODEL_REPOSITORY"):
         check_repository(tmp_path)
 
 

@@ -55,6 +55,15 @@ def test_the_configuration_describes_the_new_version_alone(bench: Bench) -> None
     ]
 
 
+def test_an_accelerator_that_is_not_installed_is_told_before_anything_is_asked_of_mmdetection(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="run `make openvino`"):
+        bench.export(accelerator="openvino")
+    assert bench.asked() == []
+
+
 def test_a_second_export_finds_everything_done(bench: Bench) -> None:
     first = bench.export()
     assert bench.asked() == ["read", "convert", "answer"]
