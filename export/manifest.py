@@ -65,11 +65,6 @@ class Download(Entry):
     size: int | None = Field(default=None, gt=0)
     sources: tuple[Source, ...] = ()
 
-    @property
-    def public(self) -> bool:
-        """Whether an address is known that gives these very bytes."""
-        return any(source.sha256 == self.sha256 and not source.member for source in self.sources)
-
     def require_sha256(self) -> str:
         """The verified digest. Raises ModelError where there is none."""
         if self.sha256 is None:

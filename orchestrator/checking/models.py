@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 from export import versions
-from export.install import MODELS_MEND
-from export.manifest import Manifest, load
+from export.manifest import load
 from orchestrator.checking.finding import Finding
 from orchestrator.errors import ModelError
 from orchestrator.settings import Settings
@@ -26,14 +25,10 @@ def wanted(settings: Settings) -> tuple[str, ...]:
 def model_files(settings: Settings) -> list[Finding]:
     repository = settings.triton.model_repository
     try:
-        manifest = load()
+        digests = {model.sha256: model.title for model in load().models if model.sha256}
     except ModelError as error:
         return [Finding.of_error("models", error)]
-    digests = {model.sha256: model.title for model in manifest.models if model.sha256}
-    found = [
-        _model(repository / name, digests, _fetch(name, manifest, settings))
-        for name in wanted(settings)
-    ]
+    found = [_model(repository / name, digests) for name in wanted(settings)]
     labels = _labels(settings)
     return [*found, *([labels] if labels else [])]
 
@@ -48,19 +43,13 @@ def embedder_source(settings: Settings) -> str | None:
         return None  # told beside the model
 
 
-def _fetch(folder: str, manifest: Manifest, settings: Settings) -> str:
-    """How a folder gets its model: not every one has a public address."""
-    hidden = {str(model.slot) for model in manifest.defaults() if not model.public}
-    return MODELS_MEND if settings.models_mirror is None and folder in hidden else FETCH
-
-
-def _model(folder: Path, known: dict[str, str], fetch: str) -> Finding:
+def _model(folder: Path, known: dict[str, str]) -> Finding:
     part = f"model {folder.name}"
     if not (folder / "config.pbtxt").is_file():
-        return Finding.failed(part, f"{folder} has no config.pbtxt", fetch)
+        return Finding.failed(part, f"{folder} has no config.pbtxt", FETCH)
     file = folder / str(versions.served(folder)) / "model.onnx"
     if not file.is_file():
-        return Finding.failed(part, f"{folder} holds no model.onnx that it could serve", fetch)
+        return Finding.failed(part, f"{folder} holds no model.onnx that it could serve", FETCH)
     try:
         note = json.loads(file.with_name("provenance.json").read_bytes())
         expected, source = str(note["result_sha256"]), str(note["source_sha256"])
