@@ -54,7 +54,7 @@ app.command(hidden=True)(worker)
 def main() -> None:
     """Run the command line. A named failure is told in one line and exits with 1; a bug shows its traceback."""
     try:
-        app()
+        app(prog_name="fess")
     except (FessError, BusError) as error:
         _tell([error])
     except ExceptionGroup as group:
