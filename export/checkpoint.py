@@ -25,6 +25,7 @@ from orchestrator.errors import ModelError
 LARGEST_BYTES = 4 * 10**9
 # Before zip archives, PyTorch wrote five pickles: magic number, protocol, machine, content, storage keys.
 OLD_PICKLES = 5
+ARCHIVE = b"PK\x03\x04"
 # Other ways to reach code than GLOBAL, which is all that PyTorch writes.
 OTHER_DOORS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX"})
 
@@ -71,17 +72,25 @@ def inspect(path: Path) -> None:
             raise ModelError(f"{path}: is not there, or no file")
         if path.stat().st_size > LARGEST_BYTES:
             raise ModelError(f"{path}: is larger than any RTMDet, {path.stat().st_size} bytes")
-        wanted = _archived(path) if zipfile.is_zipfile(path) else _streamed(path)
+        wanted = _wanted(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, zipfile.BadZipFile, UnicodeDecodeError, IndexError) as error:
-        raise ModelError(f"{path}: cannot be read as a checkpoint: {error}") from error
+        raise ModelError(
+            f"{path}: cannot be read as a checkpoint: {error}; it is cut off, or no file of PyTorch's"
+        ) from error
     strange = sorted(each for each in wanted if not harmless(each))
     if strange:
         raise ModelError(
             f"{path}: is more than weights: it asks for {', '.join(strange)}, which would be run; "
             "not opened. Save its state_dict alone, where it comes from, and give that"
         )
+
+
+def _wanted(path: Path) -> set[str]:
+    # By the first bytes, as PyTorch does: a zip archive may also stand behind something else.
+    with path.open("rb") as file:
+        return _archived(path) if file.read(len(ARCHIVE)) == ARCHIVE else _streamed(path)
 
 
 def _archived(path: Path) -> set[str]:

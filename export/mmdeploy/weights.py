@@ -25,7 +25,8 @@ def read(source: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
+        # What PyTorch says first is how to read it all the same, with what it would run.
+        reason = str(error).partition("WeightsUnpickler error: ")[2] or "PyTorch refuses it"
         raise Refused(f"is more than weights: {reason.splitlines()[0]}") from error
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error

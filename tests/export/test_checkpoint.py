@@ -97,6 +97,22 @@ def test_garbage_is_told_as_such(content: bytes, tmp_path: Path) -> None:
         inspect(path)
 
 
+def test_a_file_that_is_cut_off_is_told_as_such(tmp_path: Path) -> None:
+    path = archived(pickled(trained()), tmp_path / "cut.pth")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="not a zip file; it is cut off"):
+        inspect(path)
+
+
+def test_a_bomb_before_an_honest_archive_is_found(tmp_path: Path) -> None:
+    honest = archived(pickled(trained()), tmp_path / "honest.pth").read_bytes()
+    path = streamed(pickled({"state_dict": Bomb(tmp_path / "ran")}), tmp_path / "both.pth")
+    path.write_bytes(path.read_bytes() + honest)
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ModelError, match=r"posix\.system"):
+        inspect(path)
+
+
 def test_what_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not there"):
         inspect(tmp_path / "nothing.pth")
