@@ -26,6 +26,8 @@ def alone(folder: Path, console: Console) -> Iterator[None]:
         except BlockingIOError:
             console.print(f"{folder}: waiting for another export …", highlight=False)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Programs that are started meanwhile hold it too: killed, we may leave one that still writes here.
+        os.set_inheritable(descriptor, True)
         yield
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """Another program that takes minutes: its words go to a log, its progress to the operator."""
 
+import errno
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ COUNTED = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 STARTED = "Collecting "
 TAIL_LINES = 12
 GRACE_S = 10.0
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ def run(command: Command, console: Console) -> int:
     try:
         status = _follow(command, console)
     except OSError as error:
+        if error.errno in FULL:
+            raise ModelError(f"{command.log}: cannot be written: {error.strerror}") from error
         raise ModelError(f"{command.title}: {command.argv[0]} cannot be run: {error}") from error
     if status not in {0, command.mendable}:
         raise ModelError(
@@ -60,6 +64,7 @@ def _follow(command: Command, console: Console) -> int:
             cwd=command.folder,
             env=dict(command.environment),
             stdin=subprocess.DEVNULL,
+            close_fds=False,  # only locks are inheritable (export/alone.py)
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

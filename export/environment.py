@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 
 import export
+from export import atomic
 from export.alone import alone
 from export.command import Command, run
 from export.steps import Steps, digest_of_text
@@ -115,7 +116,7 @@ def ask(
     result = folder / f"{job['task']}.result.json"
     result.unlink(missing_ok=True)
     job_file = folder / f"{job['task']}.json"
-    job_file.write_text(json.dumps({**job, "result": str(result)}, indent=2), encoding="utf-8")
+    atomic.write(job_file, json.dumps({**job, "result": str(result)}, indent=2).encode())
     argv = [str(environment.python), "-s", "-P", "-m", "export.mmdeploy", str(job_file)]
     words = {**_bare(environment), "PYTHONPATH": str(code_in(folder))}
     command = Command(title, argv, words, folder, folder / "log.txt", MENDABLE)
@@ -136,7 +137,7 @@ def _venv(environment: Environment, console: Console) -> None:
 
 def _install(environment: Environment, title: str, lines: str, console: Console) -> None:
     wanted = environment.folder / f"{title}.txt"
-    wanted.write_text(lines, encoding="utf-8")
+    atomic.write(wanted, lines.encode())
     # Without dependencies, because the lock names all of them, and two packages pin others too narrowly.
     hashes = ["--require-hashes"] if "--hash" in lines else []
     argv = [*_pip(environment), "install", "--no-deps", *hashes, "-r", str(wanted)]
@@ -147,15 +148,14 @@ def _build(environment: Environment, mmcv: str, wheels: Path, console: Console) 
     for old in wheels.glob("*.whl"):
         old.unlink()
     source = wheels / "source.txt"
-    source.write_text(mmcv, encoding="utf-8")
+    atomic.write(source, mmcv.encode())
     argv = [*_pip(environment), "wheel", "--no-deps", "--no-build-isolation", "--require-hashes"]
     argv += ["--wheel-dir", str(wheels), "-r", str(source), "-v"]
     command = _command(environment, "building mmcv (some minutes)", argv)
     run(command, console)
     (wheel,) = wheels.glob("*.whl")
-    (wheels / "mmcv.txt").write_text(
-        f"mmcv @ {wheel.resolve().as_uri()} --hash=sha256:{digest_of(wheel)}\n", encoding="utf-8"
-    )
+    line = f"mmcv @ {wheel.resolve().as_uri()} --hash=sha256:{digest_of(wheel)}\n"
+    atomic.write(wheels / "mmcv.txt", line.encode())
 
 
 def _pip(environment: Environment) -> list[str]:

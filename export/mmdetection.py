@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from export import atomic
 from export.environment import PACKAGE, Environment, ask
 from export.graphs import object_detector as graph
 from export.steps import digest_of_text
@@ -60,11 +61,11 @@ class MMDetection:
             detections: COCO's results of each detector.
         """
         truth_file = self._folder / "truth.json"
-        truth_file.write_text(truth, encoding="utf-8")
+        atomic.write(truth_file, truth.encode())
         files = {}
         for name, rows in detections.items():
             file = self._folder / f"detections-{name}.json"
-            file.write_text(rows, encoding="utf-8")
+            atomic.write(file, rows.encode())
             files[name] = str(file)
         figures: dict[str, dict[str, float]] = self._done(
             "evaluate", truth=str(truth_file), detections=files

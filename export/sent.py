@@ -1,11 +1,13 @@
 """Pictures as clients send them to a detector, kept in files: a column for each input, and the way back of each row."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export.coco import Scales, scale_of
 from export.steps import digest_of_text
@@ -51,10 +53,7 @@ class Sent:
         try:
             for place, (tensors, placement) in enumerate(rows):
                 columns = columns or {
-                    name: np.lib.format.open_memmap(
-                        self.file(name), "w+", row.dtype, (count, *row.shape[1:])
-                    )
-                    for name, row in tensors.items()
+                    name: _column(self.file(name), row, count) for name, row in tensors.items()
                 }
                 for name, row in tensors.items():
                     columns[name][place] = row[0]
@@ -78,3 +77,11 @@ class Sent:
     def scales(self) -> Scales:
         scales: Scales = np.load(self.file("scales"), allow_pickle=False)
         return scales
+
+
+def _column(file: Path, row: NDArray[np.generic], count: int) -> np.memmap:
+    """A file for so many rows, with its room on the disk: a full one would end us with SIGBUS at some row."""
+    column = np.lib.format.open_memmap(file, "w+", row.dtype, (count, *row.shape[1:]))
+    with file.open("r+b") as opened:
+        os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return column

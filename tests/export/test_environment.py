@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,20 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     missing = Command("trying", ["/nowhere/python"], {}, tmp_path, tmp_path / "log.txt")
     with pytest.raises(ModelError, match="/nowhere/python cannot be run"):
         run(missing, silent())
+
+
+def test_a_full_disk_is_not_taken_for_a_missing_program(tmp_path: Path) -> None:
+    full = replace(command(tmp_path, "echo words"), log=Path("/dev/full"))
+    with pytest.raises(ModelError, match="/dev/full: cannot be written: No space left"):
+        run(full, silent())
+
+
+def test_a_program_that_is_left_behind_keeps_others_out(tmp_path: Path) -> None:
+    with alone(tmp_path, silent()):
+        run(command(tmp_path, "sleep 1 >log.txt 2>&1 &"), silent())
+    said = Told()
+    with alone(tmp_path, Console(file=said, width=200)):
+        assert "waiting for another export" in said.getvalue()
 
 
 class Told(io.StringIO):
