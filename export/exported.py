@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export import serving, versions
+from export import gate, serving, versions
 from export.gate import read
 from export.manifest import Model, Sha256
 from export.proof import Proof
@@ -45,6 +45,25 @@ def note_of(version: Path) -> Exported | None:
         return Exported.model_validate_json((version / "provenance.json").read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+class _Vouched(BaseModel):
+    """What the notes of prepared and of exported versions share."""
+
+    result_sha256: Sha256
+
+
+def require_vouched(version: Path) -> None:
+    """Raises ModelError unless the file is the one that the note beside it names, and nothing but a plain graph."""
+    note = version / "provenance.json"
+    try:
+        vouched = _Vouched.model_validate_json(note.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelError(
+            f"{version}: nothing says which digest its model must have, for {note.name} is not there or names none; "
+            "name a version of your own in config.pbtxt yourself, if you trust it"
+        ) from error
+    gate.admit(version / "model.onnx", sha256=vouched.result_sha256)
 
 
 def land(

@@ -104,23 +104,29 @@ def roll_back(folder: Path, to: int | None = None) -> tuple[int, int]:
     Raises:
         ModelError: there is no such version; nothing was changed.
     """
+    now, wanted = older(folder, to)
+    config = _text(folder / str(wanted) / CONFIG)
+    if config is None:
+        raise ModelError(f"{folder / str(wanted) / CONFIG}: cannot be read")
+    serve(folder, wanted, config)
+    return now, wanted
+
+
+def older(folder: Path, to: int | None = None) -> tuple[int, int]:
+    """The version that is served, and the one to go back to. Raises ModelError where there is none."""
     now = served(folder)
     if now is None:
         raise ModelError(f"{folder}: serves nothing, so there is nothing to go back from")
     ready = [number for number in present(folder) if _ready(folder / str(number))]
-    older = [number for number in ready if number < now] if to is None else [to]
-    if not older or older[-1] not in ready:
+    found = [number for number in ready if number < now] if to is None else [to]
+    if not found or found[-1] not in ready:
         wanted = f"version {to}" if to is not None else f"version before {now}"
         raise ModelError(
             f"{folder}: has no {wanted} with its model and configuration; it has {ready or 'none'}"
         )
-    if older[-1] == now:
+    if found[-1] == now:
         raise ModelError(f"{folder}: version {now} is served already")
-    config = _text(folder / str(older[-1]) / CONFIG)
-    if config is None:
-        raise ModelError(f"{folder / str(older[-1]) / CONFIG}: cannot be read")
-    serve(folder, older[-1], config)
-    return now, older[-1]
+    return now, found[-1]
 
 
 def _ready(version: Path) -> bool:
