@@ -26,19 +26,22 @@ class Lowered(Report):
     accuracy: Accuracy | None = None
     """AP on labelled pictures."""
 
-    def excess(self) -> list[str]:
-        """What is wrong, in words; empty where all is well."""
+    def disagreement(self) -> list[str]:
+        """What is wrong without any labels, in words; empty where all is well."""
         if self.rows < LEAST_ROWS:
             return [
                 f"only {self.rows} rows of float32 are sure (score {SURE}), which proves nothing: "
                 "give more pictures of what the model detects with FRAMES=path"
             ]
-        found = []
         if self.agreement.ap < LEAST_AGREEMENT:
-            found.append(
+            return [
                 f"AP against float32's own rows is {self.agreement.ap:.2f}, at least {LEAST_AGREEMENT} is needed"
-            )
-        return found + (self.accuracy.excess() if self.accuracy is not None else [])
+            ]
+        return []
+
+    def excess(self) -> list[str]:
+        """What is wrong, in words; empty where all is well."""
+        return self.disagreement() + (self.accuracy.excess() if self.accuracy is not None else [])
 
     def require(self) -> None:
         """Raises ModelError with everything that is wrong."""
@@ -53,7 +56,7 @@ class Lowered(Report):
             f"{self.precision + ' against float32':<20}{'AP':>8}{'AP50':>8}{'AR':>8}",
             f"{'served':<20}{self.agreement.ap:>8.2f}{self.agreement.ap50:>8.2f}{self.agreement.ar:>8.2f}",
             f"{self.rows} rows of float32 from a score of {SURE} as the truth; allowed: from {LEAST_AGREEMENT} AP: "
-            f"{'FAILED' if self.excess() else 'passed'}",
+            f"{'FAILED' if self.disagreement() else 'passed'}",
         ]
         if self.precision == "fp16":
             lines.append("of rounded weights: a processor computes in float32 all the same")

@@ -73,6 +73,8 @@ def labels_from(words: str) -> tuple[str, ...]:
     file = Path(words)
     try:
         if not file.is_file():
+            if file.suffix == ".txt" or words.startswith((".", "/", "~")):
+                raise ModelError(f"LABELS={words}: there is no such file")
             return tuple(each.strip() for each in words.split(","))
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

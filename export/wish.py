@@ -69,6 +69,22 @@ class Wish:
         return MOST_LOSS if self.pixels == "rgb" else LOWERED_MOST_LOSS
 
 
+def require_used(wish: Wish) -> None:
+    """Raises ModelError for what was given and would do nothing: it was meant to prove something."""
+    if wish.labelled is None and wish.images is not None:
+        raise ModelError(
+            f"IMAGES={wish.images}: are pictures of annotations; give these with LABELLED=path"
+        )
+    if wish.labelled is None and wish.most_loss is not None:
+        raise ModelError(
+            f"AP_LOSS={wish.most_loss}: is measured on labelled pictures; give these with LABELLED=path"
+        )
+    if wish.precision != "int8" and wish.calibration:
+        raise ModelError(
+            f"CALIBRATION: PRECISION={wish.precision} is not calibrated; add PRECISION=int8, or leave it out"
+        )
+
+
 def checked(
     form: str, precision: str, accelerator: str | None, pixels: Pixels = "rgb"
 ) -> tuple[Precision, Accelerator | None]:

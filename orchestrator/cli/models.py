@@ -14,13 +14,14 @@ from rich.table import Column, Table
 from export import environment, versions
 from export.checkpoint import obtain
 from export.environment import Environment
+from export.exported import require_vouched
 from export.exporting import DEFAULT_CLIPS, Export
 from export.fetch import verified
 from export.install import Places, as_served, ensure_clips, ensure_models, wanted
 from export.manifest import Download, Manifest, Model, Pixels, load
 from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
-from export.wish import Wish, checked
+from export.wish import Wish, checked, require_used
 from orchestrator.cli.interruption import some, told_when_interrupted
 from orchestrator.cli.model_swap import have_served, show_served
 from orchestrator.errors import ModelError
@@ -204,14 +205,18 @@ def export_model(
     bits, runs_on = checked(form, precision, accelerator, pixels)
     network = named(model)
     names = None if labels is None else labels_from(labels)
-    wish = Wish(network, checked_size(size or network.size), names, most_loss=ap_loss)
+    wish = Wish(
+        network, checked_size(network.size if size is None else size), names, most_loss=ap_loss
+    )
     wish = replace(wish, labelled=labelled, images=images, precision=bits, pixels=pixels)
     wish = replace(wish, accelerator=runs_on, plan=form == "plan")
+    wish = replace(wish, calibration=_resolved(calibration or ()))
+    require_used(wish)
     settings = load_settings()
     # What may be refused in a second comes before what takes minutes.
     given = asyncio.run(obtain(network, checkpoint, model_places(settings), console))
     pictures = frames or asyncio.run(_sample_clips(settings, console))
-    wish = replace(wish, pictures=_resolved(pictures), calibration=_resolved(calibration or ()))
+    wish = replace(wish, pictures=_resolved(pictures))
     export = Export(wish, given, place, settings.state_dir / "exports", console)
     _carry_out(export, place, settings, console)
 
@@ -226,7 +231,9 @@ def roll_back_model(
     """Serve an older version of a model again; a Triton that runs takes it up under load, and loses no request."""
     settings = load_settings()
     slot = settings.triton.model_repository / folder
-    before, now = versions.roll_back(slot, to)
+    before, now = versions.older(slot, to)
+    require_vouched(slot / str(now))
+    versions.roll_back(slot, now)
     told = have_served(settings, slot, now, before)
     Console(stderr=True).print(f"{slot}: version {now} instead of {before}. {told}", soft_wrap=True)
 

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no stubs
 from rich.console import Console
@@ -19,9 +20,11 @@ from export.manifest import Pixels, load
 from export.prepare import up_to_date
 from export.proof import Proof
 from export.rtmdet import NETWORKS, checked_labels, checked_size, labels_from, named
+from export.sent import Sent
 from export.transfer import digest_of
 from export.wish import checked
 from orchestrator.errors import ModelError
+from orchestrator.picture import ArrayPicture
 from tests.export.bench import NANO, SIZE, Bench
 
 
@@ -113,6 +116,14 @@ def test_another_environment_does_it_anew(bench: Bench) -> None:
     assert bench.asked() == ["read", "convert", "answer"]
 
 
+def test_pictures_have_their_room_on_the_disk_before_they_are_written(tmp_path: Path) -> None:
+    dark = ArrayPicture(np.zeros((40, 60, 3), np.uint8))
+    sent = Sent(tmp_path, "frames", "rgb")
+    sent.write([sent.shown(dark, 160)], 64)  # a hole in the file would end us on a full disk
+    for file in sent.files:
+        assert file.stat().st_blocks * 512 >= file.stat().st_size
+
+
 def test_beyond_tolerance_nothing_is_served_and_the_report_stays(bench: Bench) -> None:
     before = bench.served()
     bench.set(off_px=2)
@@ -202,6 +213,12 @@ def test_labels_come_from_a_list_or_a_file(tmp_path: Path) -> None:
     assert labels_from("person, traffic light") == ("person", "traffic light")
     (tmp_path / "labels.txt").write_text("person\ntraffic light\n\n")
     assert labels_from(str(tmp_path / "labels.txt")) == ("person", "traffic light")
+
+
+@pytest.mark.parametrize("words", ["labels.txt", "./labels", "/nowhere/classes"])
+def test_a_file_of_labels_that_is_not_there_is_no_label(words: str) -> None:
+    with pytest.raises(ModelError, match="there is no such file"):
+        labels_from(words)
 
 
 @pytest.mark.parametrize("size", [0, 100, 333, 1312, -320])

@@ -1,10 +1,13 @@
 """`fess models`: fetch, prepare and list, as an operator types them."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from export import versions
 from orchestrator.cli.models import app
 from orchestrator.errors import ModelError
 
@@ -93,3 +96,48 @@ def test_list_shows_every_model_with_its_licence_and_whether_it_is_here(here: Pa
     assert "Apache-2.0" in line
     assert "b7120c095d60" in line
     assert line.count("yes") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--size", "0"], "SIZE=0: must be a multiple of 32"),
+        (["--images", "pictures"], "IMAGES=pictures: .* LABELLED=path"),
+        (["--ap-loss", "2"], r"AP_LOSS=2.0: .* LABELLED=path"),
+        (["--calibration", "clips"], "CALIBRATION: PRECISION=fp32 is not calibrated"),
+    ],
+)
+def test_what_an_export_would_not_use_is_refused(here: Path, words: list[str], reason: str) -> None:
+    result = fess_models("export", "rtmdet-nano", "--checkpoint", "mine.pth", *words)
+    assert isinstance(result.exception, ModelError)
+    assert re.search(reason, str(result.exception))
+
+
+def test_a_roll_back_serves_only_what_its_note_vouches_for(here: Path) -> None:
+    fess_models("fetch", "face_detection_yunet_2026may")
+    slot = here / "model_repository" / "face_detector"
+    shutil.copytree(slot / "1", slot / "2")
+    (slot / "2" / "config.pbtxt").write_text((slot / "config.pbtxt").read_text())
+    versions.serve(slot, 1, (slot / "config.pbtxt").read_text())
+
+    def refusal() -> str:
+        before = (slot / "config.pbtxt").read_bytes()
+        told = str(fess_models("rollback", "face_detector", "--to", "2").exception)
+        assert (slot / "config.pbtxt").read_bytes() == before
+        return told
+
+    model, note = slot / "2" / "model.onnx", slot / "2" / "provenance.json"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1])
+    assert "wrong digest" in refusal()
+    model.unlink()
+    model.symlink_to(slot / "1" / "model.onnx")
+    assert "is a symbolic link" in refusal()
+    model.unlink()
+    model.write_bytes(whole)
+    vouched = note.read_bytes()
+    note.unlink()
+    assert "nothing says which digest" in refusal()
+    note.write_bytes(vouched)
+    assert fess_models("rollback", "face_detector", "--to", "2").exit_code == 0
+    assert versions.served(slot) == 2

@@ -14,6 +14,7 @@ from onnx import version_converter
 
 from export import cost
 from export import pictures as sets
+from export.accuracy import Accuracy
 from export.exported import note_of
 from export.gate import admit
 from export.graphs.trunk import between, inner_convolutions
@@ -176,6 +177,17 @@ def test_few_sure_rows_prove_nothing_about_fewer_bits() -> None:
         lowered(19, 99.0).require()
     with pytest.raises(ModelError, match=r"is 94\.90, at least 95\.0 is needed"):
         lowered(20, 94.9).require()
+
+
+def test_the_report_says_which_part_failed() -> None:
+    figures = {"ap": 99.0, "ap50": 99.0, "ar": 99.0}
+    lost = {"MMDetection": figures, "served": {**figures, "ap": 90.0}}
+    accuracy = Accuracy.of(40, 60, 1.0, lost)
+    agreed, labelled = (
+        lowered(40, 99.0).model_copy(update={"accuracy": accuracy}).text().split("on labelled")
+    )
+    assert "passed" in agreed
+    assert "FAILED" in labelled
 
 
 @pytest.fixture
