@@ -211,8 +211,8 @@ def _conclude(slot: Slot, outcome: Outcome, console: Console, *, write_best: boo
         return
     kept = write(slot, best)
     console.print(
-        f"{slot.folder / 'config.pbtxt'} is written; the old one is {kept.name}. A running server goes on "
-        "with what it has: restart `fess run`, or your Triton."
+        f"{slot.folder / 'config.pbtxt'} is written; the old one is {kept.name}. A running `fess run` takes it up "
+        "within seconds, and so does a Triton of yours that polls; restart any other."
     )
 
 

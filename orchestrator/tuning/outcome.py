@@ -39,7 +39,9 @@ class Outcome:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Of the table, best first; what is configured now is always among them."""
-        shown = list(self.standings[:SHOWN])
+        # The verdict is on the final alone, for what led there was chosen by its luck; the table says the same.
+        final = {each.candidate: each for each in (self.best, self.now) if each is not None}
+        shown = [final.get(each.candidate, each) for each in self.standings[:SHOWN]]
         if self.now is not None and all(s.candidate != self.now.candidate for s in shown):
             shown.append(self.now)
         return [self._row(standing) for standing in shown]

@@ -63,6 +63,13 @@ def test_results_are_kept_for_people_and_for_programs(tmp_path: Path) -> None:
     assert "limit 50 ms" in said
 
 
+def test_the_table_shows_the_repetitions_that_the_verdict_is_taken_from() -> None:
+    best, now = standing(BETTER, 200, 210), standing(NOW, 100, 110)
+    climbed = standing(BETTER, 90, 200, 210)  # its first trial is from before the final
+    rows = Outcome(LIMIT_MS, (climbed, now), best, now).rows()
+    assert rows[0] == ("best", "2", "8", "0", "1", "205", "200 to 210", "40.0", "2")
+
+
 def test_an_interrupted_sweep_is_kept_too(tmp_path: Path) -> None:
     partial = Outcome(LIMIT_MS, outcome().standings)
     partial.save(tmp_path, "tiny")
