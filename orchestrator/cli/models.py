@@ -232,7 +232,10 @@ def roll_back_model(
     settings = load_settings()
     slot = settings.triton.model_repository / folder
     before, now = versions.older(slot, to)
-    require_vouched(slot / str(now))
+    try:
+        require_vouched(slot / str(now))
+    except ModelError as error:
+        raise ModelError(f"{error}; or go to another version with --to") from error
     versions.roll_back(slot, now)
     told = have_served(settings, slot, now, before)
     Console(stderr=True).print(f"{slot}: version {now} instead of {before}. {told}", soft_wrap=True)
