@@ -1,6 +1,6 @@
 """What an operator asks of an export, and which of it can be had."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -69,8 +69,8 @@ class Wish:
         return MOST_LOSS if self.pixels == "rgb" else LOWERED_MOST_LOSS
 
 
-def require_used(wish: Wish) -> None:
-    """Raises ModelError for what was given and would do nothing: it was meant to prove something."""
+def used(wish: Wish, calibration: tuple[Path, ...]) -> Wish:
+    """With what int8 is calibrated on. Raises ModelError for what was given and would do nothing."""
     if wish.labelled is None and wish.images is not None:
         raise ModelError(
             f"IMAGES={wish.images}: are pictures of annotations; give these with LABELLED=path"
@@ -79,10 +79,11 @@ def require_used(wish: Wish) -> None:
         raise ModelError(
             f"AP_LOSS={wish.most_loss}: is measured on labelled pictures; give these with LABELLED=path"
         )
-    if wish.precision != "int8" and wish.calibration:
+    if wish.precision != "int8" and calibration:
         raise ModelError(
             f"CALIBRATION: PRECISION={wish.precision} is not calibrated; add PRECISION=int8, or leave it out"
         )
+    return replace(wish, calibration=calibration)
 
 
 def checked(

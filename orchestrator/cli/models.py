@@ -21,7 +21,7 @@ from export.install import Places, as_served, ensure_clips, ensure_models, wante
 from export.manifest import Download, Manifest, Model, Pixels, load
 from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
-from export.wish import Wish, checked, require_used
+from export.wish import Wish, checked, used
 from orchestrator.cli.interruption import some, told_when_interrupted
 from orchestrator.cli.model_swap import have_served, show_served
 from orchestrator.errors import ModelError
@@ -204,14 +204,11 @@ def export_model(
         return
     bits, runs_on = checked(form, precision, accelerator, pixels)
     network = named(model)
+    side = checked_size(network.size if size is None else size)
     names = None if labels is None else labels_from(labels)
-    wish = Wish(
-        network, checked_size(network.size if size is None else size), names, most_loss=ap_loss
-    )
-    wish = replace(wish, labelled=labelled, images=images, precision=bits, pixels=pixels)
-    wish = replace(wish, accelerator=runs_on, plan=form == "plan")
-    wish = replace(wish, calibration=_resolved(calibration or ()))
-    require_used(wish)
+    wish = Wish(network, side, names, labelled=labelled, images=images, most_loss=ap_loss)
+    wish = replace(wish, precision=bits, pixels=pixels, accelerator=runs_on, plan=form == "plan")
+    wish = used(wish, _resolved(calibration or ()))
     settings = load_settings()
     # What may be refused in a second comes before what takes minutes.
     given = asyncio.run(obtain(network, checkpoint, model_places(settings), console))
