@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -136,8 +137,14 @@ def test_a_roll_back_serves_only_what_its_note_vouches_for(here: Path) -> None:
     model.unlink()
     model.write_bytes(whole)
     vouched = note.read_bytes()
-    note.unlink()
-    assert re.search("nothing says which digest.*another version with --to", refusal())
+    note.write_bytes(b"{}")
+    assert re.search("names no digest of the model; or go to another version", refusal())
+    note.unlink()  # the operator's own: still nothing but a plain graph
+    graph = onnx.load_model_from_string(whole)
+    graph.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    model.write_bytes(graph.SerializeToString())
+    assert "names data outside the file" in refusal()
+    model.write_bytes(whole)
     note.write_bytes(vouched)
     assert fess_models("rollback", "face_detector", "--to", "2").exit_code == 0
     assert versions.served(slot) == 2
