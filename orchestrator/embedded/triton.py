@@ -27,6 +27,9 @@ MODEL_NAME = re.compile(r"[\w.-]+", re.ASCII)
 LOADED = re.compile(r"successfully loaded '([^']+)'")
 OURS = re.compile(r'^\s*backend:\s*"onnxruntime"', re.M)
 DEFAULT_PATIENCE = Patience()
+SHARED_MEMORY = Path("/dev/shm")
+# Each instance's process talks to Triton through a few megabytes there. Without room they crash, and do not say why.
+LEAST_SHARED_MB = 32
 
 
 class EmbeddedTriton:
@@ -124,6 +127,7 @@ class TritonKind:
 
     def prepare(self, ports: tuple[int, ...], password: str) -> Launch:
         check_repository(self._repository)
+        check_shared_memory()
         files = TritonFiles.find()
         files.assemble(self._folder / BACKENDS)
         self._link_models()
@@ -243,4 +247,18 @@ def check_repository(repository: Path) -> None:
     if missing:
         raise ServerError(
             f"no model file for {', '.join(missing)} in {repository}: run `fess models fetch`"
+        )
+
+
+def check_shared_memory(folder: Path = SHARED_MEMORY) -> None:
+    """Raises ServerError unless there is room for what Triton and its backends tell each other."""
+    try:
+        there = os.statvfs(folder)
+    except OSError as error:
+        raise ServerError(f"{folder}, which Triton needs: {error.strerror}") from error
+    free = there.f_bavail * there.f_frsize >> 20
+    if free < LEAST_SHARED_MB:
+        raise ServerError(
+            f"{folder} has {free} MB free, Triton's backends need {LEAST_SHARED_MB}: make it larger "
+            f"(`mount -o remount,size=256m {folder}`; a container: --shm-size=256m)"
         )

@@ -1,10 +1,11 @@
 """What the embedded Triton needs before it can start, and what is said when it is not there."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.embedded.triton import check_repository
+from orchestrator.embedded.triton import check_repository, check_shared_memory
 from orchestrator.embedded.triton_files import TritonFiles, _python_library_folder
 from orchestrator.errors import ServerError
 
@@ -77,3 +78,13 @@ def test_a_folder_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match="file/backends cannot be written"):
         triton_files.assemble(tmp_path / "file" / "backends")
+
+
+def test_too_little_shared_memory_is_told_before_a_backend_dies_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_shared_memory(tmp_path)
+    left = SimpleNamespace(f_bavail=2048, f_frsize=4096)
+    monkeypatch.setattr("orchestrator.embedded.triton.os.statvfs", lambda _: left)
+    with pytest.raises(ServerError, match=r"8 MB free.*need 32.*--shm-size=256m"):
+        check_shared_memory(tmp_path)
