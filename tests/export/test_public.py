@@ -132,7 +132,7 @@ async def test_a_machine_without_network_and_mirror_is_told_what_to_do(
 ) -> None:
     monkeypatch.setattr(install, "load", lambda: moved(1, content))
     with pytest.raises(
-        ModelError, match=r"rtmdet_nano.*Cannot connect.*; set FESS_MODELS_MIRROR to a folder"
+        ModelError, match=r"(?s)rtmdet_nano.*Cannot connect.*set FESS_MODELS_MIRROR to a folder"
     ):
         await installed(tmp_path)
 
