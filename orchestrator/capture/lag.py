@@ -20,10 +20,13 @@ class Lag:
         self._before_s = math.inf
         self._turn_s = -math.inf
 
-    def of(self, pts_s: float, decoded_s: float) -> float:
-        """By how much later this picture was decoded than the quickest one, by the stream's own time."""
+    def of(self, pts_s: float, decoded_s: float, *, waited: bool = True) -> float:
+        """By how much later this picture was decoded than the quickest one, by the stream's own time.
+
+        waited: the decoder waited for it. While it waits for none it has not caught up, and the quickest is remembered.
+        """
         way_s = decoded_s - pts_s
-        if decoded_s >= self._turn_s:
+        if waited and decoded_s >= self._turn_s:
             self._before_s, self._quickest_s = self._quickest_s, math.inf
             self._turn_s = decoded_s + WINDOW_S
         self._quickest_s = min(self._quickest_s, way_s)

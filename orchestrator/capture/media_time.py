@@ -9,6 +9,9 @@ log = logging.getLogger(__name__)
 MAX_STEP_S = 2.0
 # A live stream whose timestamps run away from the clock by this much is timed by arrival from then on.
 MAX_DRIFT_S = 3.0
+# A decoder that is seconds behind finds the next pictures there. One that waits for so many more of them than it finds
+# is not behind: the timestamps are slow.
+MOST_WAITS = 20
 _FIRST_GUESS_S = 0.04
 
 
@@ -35,6 +38,7 @@ class MediaTime:
         self._live = True
         self._trusted = True
         self._drift_s = 0.0
+        self._waits = 0
 
     @property
     def step_s(self) -> float:
@@ -48,11 +52,15 @@ class MediaTime:
         """
         self._live, self._trusted = live, trusted
         self._drift_s = 0.0
+        self._waits = 0
         if self._last is not None:
             self._last.stamp_s = None
 
-    def advance(self, stamp_s: float | None, received_s: float) -> float:
-        """The time of the next picture. `received_s` is monotonic."""
+    def advance(self, stamp_s: float | None, received_s: float, *, waited: bool = True) -> float:
+        """The time of the next picture.
+
+        received_s is monotonic. waited: the decoder waited for it; else it was there already.
+        """
         last, self._last = self._last, _Stamp(stamp_s, received_s)
         if last is None or self._now_s is None:
             self._now_s = 0.0
@@ -62,7 +70,7 @@ class MediaTime:
         if step_s is None:
             step_s = elapsed_s if self._live else self._step_s
         elif self._live:
-            self._check_drift(step_s - elapsed_s)
+            self._check_drift(step_s - elapsed_s, waited=waited)
         self._now_s += step_s
         return self._now_s
 
@@ -75,9 +83,11 @@ class MediaTime:
         self._step_s += 0.1 * (step_s - self._step_s)
         return step_s
 
-    def _check_drift(self, step_minus_elapsed_s: float) -> None:
+    def _check_drift(self, step_minus_elapsed_s: float, *, waited: bool) -> None:
         self._drift_s += step_minus_elapsed_s
-        if abs(self._drift_s) > MAX_DRIFT_S:
+        late = self._drift_s < -MAX_DRIFT_S
+        self._waits = max(self._waits + (1 if waited else -1), 0) if late else 0
+        if self._drift_s > MAX_DRIFT_S or self._waits > MOST_WAITS:
             self._trusted = False
             log.warning(
                 "timestamps are %.1f s away from the clock; frames are timed by arrival from here on",

@@ -124,10 +124,11 @@ class Reader:
             if self._stopped.is_set():
                 return
             decoded_s = time.monotonic()
-            pts_s = self._time.advance(decoded.stamp_s, decoded_s)
+            waited = decoded.waited_s > self._time.step_s / 2
+            pts_s = self._time.advance(decoded.stamp_s, decoded_s, waited=waited)
             lag_s = 0.0
             if lag is not None:
-                self._note_lag(lag_s := lag.of(pts_s, decoded_s))
+                self._note_lag(lag_s := lag.of(pts_s, decoded_s, waited=waited))
             if pace is not None:
                 self._wait(pace, pts_s)
                 if self._stopped.is_set():

@@ -1,5 +1,6 @@
 """Opens one camera with FFmpeg and decodes it. Everything here blocks: it runs in the camera's own thread."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,11 +31,17 @@ BARREN_PACKETS = 50
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """stamp_s: the stream's own time, if it has one; sound: whole, and decoded from a keyframe on."""
+    """One picture.
+
+    stamp_s   the stream's own time, if it has one
+    sound     whole, and decoded from a keyframe on
+    waited_s  how long the decoder waited for it to come in
+    """
 
     frame: av.VideoFrame
     stamp_s: float | None
     sound: bool
+    waited_s: float
 
 
 class KeyframeGate:
@@ -70,6 +77,7 @@ class Source:
         self._container = container
         self._stream = stream
         self._gate = KeyframeGate()
+        self._waited_s = 0.0
         is_hls = address.kind is Kind.HTTP and "hls" in container.format.name
         # A file and HLS come faster than they are to be shown, and so are slowed down.
         self.comes_in_bursts = is_hls or address.kind is Kind.FILE
@@ -84,10 +92,12 @@ class Source:
         packets = self._container.demux(self._stream)
         barren, fruitful = 0, False
         while True:
+            asked_s = time.monotonic()
             try:
                 packet = next(packets, None)
             except FFmpegError as error:
                 raise lost(self._camera, error) from None
+            self._waited_s += time.monotonic() - asked_s
             if packet is None:
                 return
             on_packet()
@@ -119,7 +129,8 @@ class Source:
         if frame.is_corrupt:
             on_error()
         sound = self._gate.admits(key_frame=frame.key_frame, corrupt=frame.is_corrupt)
-        return Decoded(frame, frame.time, sound)
+        waited_s, self._waited_s = self._waited_s, 0.0
+        return Decoded(frame, frame.time, sound, waited_s)
 
 
 @contextmanager

@@ -33,6 +33,14 @@ def test_a_way_that_became_longer_for_good_is_the_usual_one_after_a_minute() -> 
     assert found[-1] == pytest.approx(0.0)
 
 
+def test_a_decoder_that_never_waits_for_a_picture_is_behind_for_as_long_as_that_lasts() -> None:
+    lag = Lag()
+    assert lag.of(0.0, 1000.0) == 0.0
+    pictures = round(3 * WINDOW_S / 0.04)
+    found = [lag.of(n * 0.04, 1002.0 + n * 0.04, waited=False) for n in range(1, pictures)]
+    assert found == pytest.approx([2.0] * len(found))
+
+
 def test_a_stream_that_is_behind_is_inspected_half_as_often_until_it_has_caught_up() -> None:
     relief = Relief()
     behind_s = [0.0, 0.0, 0.4, 0.4, 0.4, 0.4, 0.3, 0.0, 0.0]

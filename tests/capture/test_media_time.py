@@ -74,6 +74,30 @@ def test_a_live_stream_whose_stamps_lie_is_timed_by_arrival_after_a_few_seconds(
     assert times[-1] > (count - 1) * STEP_S - 4.0
 
 
+def test_a_decoder_that_is_seconds_behind_keeps_the_streams_own_times_until_it_has_caught_up() -> (
+    None
+):
+    """It decodes 20 of 25 pictures a second, and finds the next one there each time; then it has less to do."""
+    count, slow_s = 500, 0.05
+    received = [n * slow_s for n in range(count)]
+    time = MediaTime()
+    time.begin(live=True, trusted=True)
+    times = [time.advance(n * STEP_S, at, waited=False) for n, at in enumerate(received)]
+    assert received[-1] - times[-1] > 3.0
+    assert times == pytest.approx([n * STEP_S for n in range(count)])
+
+
+def test_one_that_stood_still_and_waits_again_at_once_has_not_lost_the_times_it_can_catch_up_with() -> (
+    None
+):
+    stood_s = 8.0
+    received = [n * STEP_S for n in range(50)] + [2.0 + stood_s + n * 0.004 for n in range(250)]
+    time = MediaTime()
+    time.begin(live=True, trusted=True)
+    times = [time.advance(n * STEP_S, at, waited=n <= 50) for n, at in enumerate(received)]
+    assert times == pytest.approx([n * STEP_S for n in range(300)])
+
+
 def test_a_burst_at_the_start_keeps_the_streams_own_times() -> None:
     """A server may send the last second at once."""
     received = [0.0] * 25 + [n * STEP_S for n in range(25)]
