@@ -162,17 +162,22 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """A server and a model on it. load_core: the only one that the loads may use; None for all."""
+    """A server and a model on it.
+
+    load_core   the only one that the loads may use; None for all
+    measured_s  how long each load is measured
+    """
 
     bench: Bench
     triton: EmbeddedTriton
     model: str
     load_core: int | None = None
+    measured_s: int = MEASURED_S
 
     @property
     def seconds(self) -> int:
         """How long each load is measured."""
-        return self.bench.choose(MEASURED_S, 2)
+        return self.bench.choose(self.measured_s, 2)
 
     async def compare(
         self,
