@@ -150,7 +150,7 @@ async def test_what_is_lost_is_listed_once_and_what_does_not_move_has_no_rate(
         site.board.set_state("cam1", CameraState.ENDED, "the file has ended")
         await page.open(site.origin)
         await page.until(
-            "parseFloat(document.querySelector('.card:last-child .fps').innerText) > 0"
+            "parseFloat(document.querySelector('.card:last-child .fps')?.innerText) > 0"
         )
         rates = "[...document.querySelectorAll('.fps')].map((rate) => rate.innerText)"
         assert await page.evaluate(f"{rates}.slice(0, 2)") == ["\N{EN DASH}"] * 2
