@@ -46,7 +46,7 @@ def held(server: ServerT, *, watch: bool = False) -> Iterator[ServerT]:
     def run() -> None:
         try:
             asyncio.run(hold())
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, who waits for the start is told
             if started.done():
                 raise
             started.set_exception(error)
@@ -55,7 +55,7 @@ def held(server: ServerT, *, watch: bool = False) -> Iterator[ServerT]:
     thread.start()
     try:
         stop = started.result()
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no thread is left behind
         thread.join()
         raise
     try:
