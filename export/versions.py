@@ -4,6 +4,7 @@ A number stands for the same weights for ever: clients tell by it which labels a
 
 object_detector/config.pbtxt    names the version that is served; replacing it is the moment of change
 object_detector/2/config.pbtxt  what it was, or will be again, when that version is served
+object_detector/.served         the versions that were served one after the other, for the way back
 """
 
 import errno
@@ -19,6 +20,8 @@ from orchestrator.errors import ModelError
 
 CONFIG = "config.pbtxt"
 HIGHEST = ".highest-version"
+SERVED = ".served"
+KEPT = 50  # steps of the way back
 _POLICY = re.compile(r"^version_policy\b.*\n", re.M)
 _SERVED = re.compile(
     r"^version_policy\s*:?\s*\{\s*specific\s*:?\s*\{\s*versions\s*:\s*\[\s*(\d+)\s*\]", re.M
@@ -95,11 +98,29 @@ def serve(folder: Path, version: int, config: str) -> None:
             atomic.write(folder / str(before) / CONFIG, pinned(now, before).encode())
     text = pinned(config, version).encode()
     atomic.write(folder / str(version) / CONFIG, text)
+    past = _past(folder, before)
+    came = past if before in (None, version) else [*past, before]
+    # Going back is a step back on the way that led here: a refused version is not what served before.
+    way = past if past[-1:] == [version] else [*came, version]
+    atomic.write(folder / SERVED, " ".join(map(str, way[-KEPT:])).encode())
     atomic.write(folder / CONFIG, text)
 
 
+def served_before(folder: Path) -> int | None:
+    """The version that served before the one that does, else the next lower; None where there is none."""
+    now = served(folder)
+    if now is None:
+        return None
+    ready = [number for number in present(folder) if _ready(folder / str(number))]
+    known = [number for number in _past(folder, now) if number in ready and number != now]
+    lower = [number for number in ready if number < now]
+    return next(reversed(known or lower), None)
+
+
 def roll_back(folder: Path, to: int | None = None) -> tuple[int, int]:
-    """Serve an older version again: the one before, or the one that is named. Returns what was and what is served.
+    """Serve an older version again: the one that served before, or the one that is named.
+
+    Returns what was and what is served.
 
     Raises:
         ModelError: there is no such version; nothing was changed.
@@ -117,16 +138,26 @@ def older(folder: Path, to: int | None = None) -> tuple[int, int]:
     now = served(folder)
     if now is None:
         raise ModelError(f"{folder}: serves nothing, so there is nothing to go back from")
+    wanted = served_before(folder) if to is None else to
     ready = [number for number in present(folder) if _ready(folder / str(number))]
-    found = [number for number in ready if number < now] if to is None else [to]
-    if not found or found[-1] not in ready:
-        wanted = f"version {to}" if to is not None else f"version before {now}"
+    if wanted is None or wanted not in ready:
+        words = f"version {to}" if to is not None else f"version before {now}"
         raise ModelError(
-            f"{folder}: has no {wanted} with its model and configuration; it has {ready or 'none'}"
+            f"{folder}: has no {words} with its model and configuration; it has {ready or 'none'}"
         )
-    if found[-1] == now:
+    if wanted == now:
         raise ModelError(f"{folder}: version {now} is served already")
-    return now, found[-1]
+    return now, wanted
+
+
+def _past(folder: Path, now: int | None) -> list[int]:
+    """What served before, in order, whatever was named by hand since, or broke off once the record was written."""
+    words = (_text(folder / SERVED) or "").split()
+    way = [int(word) for word in words if word.isdecimal()]
+    for steps in (1, 2):
+        if now in way[-steps:]:
+            return way[:-steps]
+    return way
 
 
 def _ready(version: Path) -> bool:

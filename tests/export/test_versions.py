@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no stubs
 from tritonclient.grpc import model_config_pb2
 
-from export import versions
+from export import atomic, versions
 from orchestrator.errors import ModelError
 
 CONFIG = 'name: "object_detector"\nbackend: "onnxruntime"\n'
@@ -126,3 +126,67 @@ def test_a_number_never_stands_for_other_weights(folder: Path) -> None:
     versions.roll_back(folder)
     shutil.rmtree(folder / "2")
     assert landed(folder) == 3
+
+
+def test_a_roll_back_goes_to_what_served_before_not_to_the_next_lower_number(folder: Path) -> None:
+    landed(folder)
+    landed(folder, b"third")
+    versions.roll_back(folder, to=1)
+    assert versions.served_before(folder) == 3
+    assert versions.roll_back(folder) == (1, 3)
+    assert versions.roll_back(folder) == (3, 2), "a step further back each time"
+    versions.roll_back(folder, to=1)
+    assert landed(folder, b"fourth") == 4
+    assert versions.roll_back(folder) == (4, 1)
+
+
+def test_what_was_taken_back_at_once_did_not_serve_before(folder: Path) -> None:
+    landed(folder)
+    landed(folder, b"refused by Triton")
+    versions.roll_back(folder, to=2)
+    assert versions.roll_back(folder) == (2, 1)
+
+
+@pytest.mark.parametrize("lost", ["the record", "its words", "the version"])
+def test_where_nothing_is_known_a_roll_back_goes_to_the_next_lower(folder: Path, lost: str) -> None:
+    landed(folder)
+    landed(folder, b"third")
+    versions.roll_back(folder, to=1)
+    versions.roll_back(folder, to=3)
+    versions.roll_back(folder, to=2)
+    match lost:
+        case "the record":
+            (folder / versions.SERVED).unlink()
+        case "its words":
+            (folder / versions.SERVED).write_text("\x00 three")
+        case "the version":
+            (folder / "3" / "model.onnx").unlink()
+            (folder / versions.SERVED).write_text("3 2")
+    assert versions.roll_back(folder) == (2, 1)
+
+
+@pytest.mark.parametrize(("named", "before"), [(1, 3), (2, 1)], ids=["onward", "a step back"])
+def test_a_version_that_was_named_by_hand_is_a_step_on_the_way_too(
+    folder: Path, named: int, before: int
+) -> None:
+    landed(folder)
+    landed(folder, b"third")
+    (folder / "config.pbtxt").write_text(versions.pinned(config(folder), named))
+    assert versions.served_before(folder) == before
+
+
+def test_a_change_that_broke_off_leaves_the_way_back_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(folder)
+    whole = atomic.write
+
+    def killed(path: Path, content: bytes) -> None:
+        if path == folder / "config.pbtxt" and b"[ 3 ]" in content:
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    monkeypatch.setattr(atomic, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        landed(folder, b"third")
+    assert (versions.served(folder), versions.served_before(folder)) == (2, 1)
