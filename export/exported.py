@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export import gate, serving, versions
+from export import serving, versions
 from export.gate import read
 from export.manifest import Model, Sha256
 from export.proof import Proof
@@ -45,27 +45,6 @@ def note_of(version: Path) -> Exported | None:
         return Exported.model_validate_json((version / "provenance.json").read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-class _Vouched(BaseModel):
-    """What the notes of prepared and of exported versions share."""
-
-    result_sha256: Sha256
-
-
-def require_vouched(version: Path) -> None:
-    """Raises ModelError unless the file is a plain graph, and the very one that the note beside it names.
-
-    A version without a note is the operator's own, who named it once: nothing says which digest it must have.
-    """
-    try:
-        note = (version / "provenance.json").read_bytes()
-        digest = _Vouched.model_validate_json(note).result_sha256
-    except FileNotFoundError:
-        digest = None
-    except (OSError, ValidationError) as error:
-        raise ModelError(f"{version}/provenance.json: names no digest of the model") from error
-    gate.admit(version / "model.onnx", sha256=digest)
 
 
 def land(

@@ -52,11 +52,18 @@ def admit(
     """
     model = parse(read(path) if sha256 is None else attested(path, sha256), path)
     inspect(model, path)
+    for what, wanted, found in zip(
+        ("inputs", "outputs"), (inputs, outputs), signature(model), strict=True
+    ):
+        _compare(what, wanted, found, path)
+    return model
+
+
+def signature(model: onnx.ModelProto) -> tuple[list[Signature], list[Signature]]:
+    """Inputs and outputs; what a file leaves open is the name of the dimension, or 0."""
     weights = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in weights]
-    _compare("inputs", inputs, given, path)
-    _compare("outputs", outputs, model.graph.output, path)
-    return model
+    return [_described(value) for value in given], [_described(v) for v in model.graph.output]
 
 
 def attested(path: Path, sha256: str) -> bytes:
@@ -121,12 +128,11 @@ def inspect(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _compare(
-    what: str, expected: Sequence[Tensor], found: Iterable[onnx.ValueInfoProto], path: Path
+    what: str, expected: Sequence[Tensor], actual: Sequence[Signature], path: Path
 ) -> None:
-    actual = [_described(value) for value in found]
     wanted = [Signature(tensor.name, tensor.dtype, tensor.shape) for tensor in expected]
     if wanted and actual != wanted:
-        raise ModelError(f"{path}: wrong {what}, expected {_shown(wanted)}, found {_shown(actual)}")
+        raise ModelError(f"{path}: wrong {what}, expected {shown(wanted)}, found {shown(actual)}")
 
 
 def _described(value: onnx.ValueInfoProto) -> Signature:
@@ -138,7 +144,7 @@ def _described(value: onnx.ValueInfoProto) -> Signature:
     return Signature(value.name, dtype, dimensions)
 
 
-def _shown(tensors: Iterable[Signature]) -> str:
+def shown(tensors: Iterable[Signature]) -> str:
     return ", ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in tensors) or "none"
 
 

@@ -147,7 +147,8 @@ def configure(model: Model, edited: onnx.ModelProto, version: Path) -> None:
     if set(versions.present(folder)) - {number}:
         versions.serve(folder, number, config)  # instead of the one that was served
     else:
-        atomic.write(folder / versions.CONFIG, config.encode())
+        # Named from the first one on: what is put beside it by hand is then nobody's model.
+        atomic.write(folder / versions.CONFIG, versions.pinned(config, number).encode())
 
 
 def _untouched(source: Path, model: Model) -> onnx.ModelProto:

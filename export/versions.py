@@ -53,6 +53,18 @@ def served(folder: Path) -> int | None:
     return whole[-1] if whole else None
 
 
+def unreadable(folder: Path) -> str | None:
+    """Why Triton will read nothing of a folder, if it will not: one link to nothing is enough."""
+    lost = sorted(
+        each for each in folder.iterdir() if each.is_symlink() and not os.path.exists(each)
+    )
+    return (
+        f"{lost[0]} is a link to nothing, and Triton then reads nothing of {folder}; remove it"
+        if lost
+        else None
+    )
+
+
 def pinned(config: str, version: int) -> str:
     """The configuration, naming the one version that it describes."""
     line = f"version_policy: {{ specific: {{ versions: [ {version} ] }} }}\n"

@@ -1,13 +1,16 @@
 """Makes sure that what Triton shall serve, and what the demo shows, is there, and that it is what is served."""
 
+import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from rich.console import Console
 
-from export import install, versions
+from export import install, versions, vouched
 from export.install import Places
-from orchestrator.errors import InferenceInvalid
+from orchestrator.embedded.triton import unread_by_running
+from orchestrator.errors import InferenceInvalid, ModelError
 from orchestrator.inference.model_control import ModelControl
 from orchestrator.inference.models import Models
 from orchestrator.settings import Settings
@@ -40,8 +43,19 @@ async def check_served(settings: Settings, models: Models) -> float:
     await models.check()
     for live in models.live:
         version = live.served.version
-        named = versions.served(settings.triton.model_repository / version.name)
-        if named is None or str(named) == version.version:
+        folder = settings.triton.model_repository / version.name
+        named = versions.served(folder)
+        if named is None:
+            continue  # the files are elsewhere
+        why = versions.unreadable(folder) or unread_by_running(settings.state_dir, version.name)
+        if why is not None:
+            raise InferenceInvalid(
+                f"{version.name}: Triton goes on with version {version.version} and takes up no other: {why}"
+            )
+        if str(named) == version.version:
+            if not (folder / version.version / vouched.MODEL).exists():
+                continue  # a plan, which was built where it is served
+            await asyncio.to_thread(_require_vouched, folder / version.version)
             continue
         async with ModelControl(settings.triton.url) as control:
             states = await control.states(version.name)
@@ -52,6 +66,27 @@ async def check_served(settings: Settings, models: Models) -> float:
                     f"goes on; `fess models rollback {version.name}`"
                 )
     return 0.0
+
+
+def _require_vouched(version: Path) -> None:
+    """Our own backend has refused what nobody vouches for; Triton's loads whatever is there."""
+    try:
+        stamps = [(version / name).stat() for name in (vouched.MODEL, vouched.NOTE)]
+        seen = tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stamps)
+    except OSError:
+        seen = ()
+    if (why := _unvouched(version, seen)) is not None:
+        raise InferenceInvalid(f"version {version.name} is served, but {why}")
+
+
+@lru_cache(maxsize=16)
+def _unvouched(version: Path, seen: tuple[tuple[int, int, int], ...]) -> str | None:
+    """The digest is asked for at every look of /health, and found out once for each file."""
+    try:
+        vouched.require(version)
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 async def ensure_clips(

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 from rich.console import Console
 
+from export import versions
 from export.manifest import load
 from orchestrator.checking import machine
 from orchestrator.checking.cameras import cameras
@@ -116,9 +117,27 @@ def test_weights_of_ones_own_are_no_mistake_but_are_told(tmp_path: Path) -> None
     assert "not in the manifest" in finding.what
 
 
-def test_a_model_without_a_note_of_its_origin_is_told(tmp_path: Path) -> None:
-    (repository(tmp_path) / "object_detector" / "1" / "provenance.json").write_text("[]")
-    assert verdicts(model_files(served_from(tmp_path)))["model object_detector"] is Verdict.WARNING
+@pytest.mark.parametrize("note", [None, "[]"])
+def test_a_model_that_nothing_vouches_for_is_not_served(tmp_path: Path, note: str | None) -> None:
+    path = repository(tmp_path) / "object_detector" / "1" / "provenance.json"
+    path.unlink()
+    if note is not None:
+        path.write_text(note)
+    finding = model_files(served_from(tmp_path))[0]
+    assert finding.verdict is Verdict.FAILED
+    if note is None:
+        assert f"`fess models add {path.with_name('model.onnx')}`" in finding.mend
+
+
+def test_a_version_that_was_put_beside_the_served_one_by_hand_is_told(tmp_path: Path) -> None:
+    folder = repository(tmp_path) / "object_detector"
+    (folder / "2").mkdir()
+    (folder / "2" / "model.onnx").write_bytes(b"mine")
+    (folder / "config.pbtxt").write_text(versions.pinned(CONFIG.replace("NAME", folder.name), 1))
+    finding = model_files(served_from(tmp_path))[0]
+    assert finding.verdict is Verdict.WARNING
+    assert f"{folder / '2'} is not served" in finding.what
+    assert f"`fess models add {folder / '2' / 'model.onnx'}`" in finding.mend
 
 
 def test_a_class_that_the_detector_does_not_know_is_told_with_those_it_knows(

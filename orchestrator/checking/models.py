@@ -1,11 +1,10 @@
 """The model files that the embedded Triton would serve: present, undamaged, and the ones the manifest knows."""
 
-import hashlib
 import json
 import re
 from pathlib import Path
 
-from export import versions
+from export import versions, vouched
 from export.manifest import load
 from orchestrator.checking.finding import Finding
 from orchestrator.errors import ModelError
@@ -36,11 +35,20 @@ def model_files(settings: Settings) -> list[Finding]:
 def embedder_source(settings: Settings) -> str | None:
     """Digest of the weights whose faces can be matched, where the model repository is at hand."""
     folder = settings.triton.model_repository / settings.faces.embedder_model
-    note = folder / str(versions.served(folder)) / "provenance.json"
+    return (
+        _source(folder / str(versions.served(folder))) or None
+    )  # what is missing is told beside the model
+
+
+def _source(version: Path) -> str:
     try:
-        return str(json.loads(note.read_bytes())["source_sha256"])
+        return str(json.loads((version / vouched.NOTE).read_bytes())["source_sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # told beside the model
+        return ""
+
+
+def _has_note(version: Path) -> bool:
+    return (version / vouched.NOTE).is_file()
 
 
 def _model(folder: Path, known: dict[str, str]) -> Finding:
@@ -51,13 +59,16 @@ def _model(folder: Path, known: dict[str, str]) -> Finding:
     if not file.is_file():
         return Finding.failed(part, f"{folder} holds no model.onnx that it could serve", FETCH)
     try:
-        note = json.loads(file.with_name("provenance.json").read_bytes())
-        expected, source = str(note["result_sha256"]), str(note["source_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        what = f"nothing says where {file} comes from"
-        return Finding.warning(part, what, f"{FETCH}, which writes provenance.json beside it")
-    if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-        return Finding.failed(part, f"{file} is damaged: its digest is not the noted one", FETCH)
+        vouched.require(file.parent)
+    except ModelError as error:
+        return Finding.of_error(part, error)
+    stray = [number for number in versions.present(folder) if not _has_note(folder / str(number))]
+    if stray:
+        lying = folder / str(stray[0])
+        what = f"{lying} is not served: nothing vouches for it"
+        mend = f"delete it, or if it is yours, `fess models add {lying / vouched.MODEL}`"
+        return Finding.warning(part, what, mend)
+    source = _source(file.parent)
     if source not in known:
         what = f"{file} is undamaged; its source {source[:12]}… is not in the manifest"
         return Finding.warning(part, what, "nothing, if these weights are yours")

@@ -11,9 +11,10 @@ from orchestrator.buses import make_bus
 from orchestrator.checking.finding import Finding
 from orchestrator.checking.models import embedder_source
 from orchestrator.embedded.triton import EmbeddedTriton
-from orchestrator.errors import FessError
-from orchestrator.inference.models import load_models
+from orchestrator.errors import FessError, InferenceInvalid
+from orchestrator.inference.models import Models, load_models
 from orchestrator.metrics import Metrics
+from orchestrator.models import check_served
 from orchestrator.recognition.connection import connect, ping
 from orchestrator.recognition.enrolled import EnrolledPerson
 from orchestrator.recognition.gallery_store import GalleryStore
@@ -43,6 +44,7 @@ async def triton(settings: Settings) -> list[Finding]:
             stack.push_async_callback(client.close)
             latency_s = await client.check()
             models = await load_models(client, settings)
+            beside = await _beside(settings, models)
     except TimeoutError:
         return [_silent("triton", "Triton", "look at its log", START_S if embedded else ANSWER_S)]
     except FessError as error:
@@ -50,7 +52,17 @@ async def triton(settings: Settings) -> list[Finding]:
     where = "embedded, starts" if embedded else settings.triton.url
     count = len(models.labels)
     what = f"{where}, answers in {latency_s * 1000:.1f} ms; {count} class{'es' * (count != 1)}"
-    return [Finding.ok("triton", what)]
+    return [Finding.ok("triton", what), *beside]
+
+
+async def _beside(settings: Settings, models: Models) -> list[Finding]:
+    """What is wrong with the models although they answer: what /health calls degraded."""
+    try:
+        await check_served(settings, models)
+    except InferenceInvalid as error:
+        what, _, mend = str(error).partition("; ")
+        return [Finding.warning("models", what, mend)]
+    return []
 
 
 async def redis(settings: Settings) -> list[Finding]:

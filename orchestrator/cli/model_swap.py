@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export import versions
-from orchestrator.embedded.triton import running_url
+from orchestrator.embedded.triton import running_url, unread_by_running
 from orchestrator.errors import InferenceUnavailable, ModelRefused
 from orchestrator.inference.model_control import ModelControl
 from orchestrator.settings import Settings
@@ -17,7 +17,7 @@ NOBODY = "No Triton runs on this repository; the next one to start serves it."
 SERVED = "The running Triton serves it."
 NOT_TAKEN = (
     "The running Triton has not taken it up: if it reads its models only when it starts, restart it, or start it with "
-    "--model-control-mode=poll; if it polls, TRITON_MODEL_REPOSITORY is not the folder that it serves."
+    "--model-control-mode=poll; if it polls, its log says why, or TRITON_MODEL_REPOSITORY is not the folder it serves."
 )
 
 
@@ -42,10 +42,14 @@ def have_served(settings: Settings, folder: Path, version: int, before: int | No
         ModelRefused: it cannot be loaded; the one before is named again, and was served all the time.
     """
     url = triton_url(settings)
-    if url is None:
-        return NOBODY
     try:
+        if (why := versions.unreadable(folder)) is not None:
+            raise ModelRefused(why)
+        if url is None:
+            return NOBODY
         taken = asyncio.run(_taken(url, folder.name, version))
+        if not taken and (why := unread_by_running(settings.state_dir, folder.name)) is not None:
+            raise ModelRefused(why)
         return SERVED if taken else NOT_TAKEN
     except InferenceUnavailable as error:
         return f"{error}. When it is up, it serves this version."
@@ -71,13 +75,15 @@ def show_served(settings: Settings, console: Console) -> None:
     url = triton_url(settings)
     live = asyncio.run(_live(url, [folder.name for folder in folders])) if url else {}
     table = Table(
-        "folder", "versions", "named", "served now", title=f"Triton at {url}" if url else None
+        *("folder", "versions", "before", "named", "served now"),
+        title=f"Triton at {url}" if url else None,
     )
     for folder in folders:
         now = live.get(folder.name)
         table.add_row(
             folder.name,
             " ".join(map(str, versions.present(folder))) or "none",
+            str(versions.served_before(folder) or "none"),
             str(versions.served(folder) or "none"),
             "no Triton runs" if now is None else now.served,
         )

@@ -1,7 +1,6 @@
 """`fess models`: fetch public weights and sample clips, and make of the weights what Triton serves."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from export import environment, versions
+from export import environment
 from export.checkpoint import obtain
 from export.environment import Environment
-from export.exported import require_vouched
 from export.exporting import DEFAULT_CLIPS, Export
 from export.fetch import verified
 from export.install import Places, as_served, ensure_clips, ensure_models, wanted
@@ -23,7 +21,8 @@ from export.prepare import Prepared, prepare, up_to_date
 from export.rtmdet import checked_size, labels_from, named
 from export.wish import Wish, checked, used
 from orchestrator.cli.interruption import some, told_when_interrupted
-from orchestrator.cli.model_swap import have_served, show_served
+from orchestrator.cli.model_swap import show_served
+from orchestrator.cli.model_versions import Labels, add_model, named_now, roll_back_model, tell
 from orchestrator.errors import ModelError
 from orchestrator.models import clip_places, model_places
 from orchestrator.settings import Settings
@@ -48,9 +47,6 @@ OwnCheckpoint = Annotated[
     Path | None, typer.Option(help="Your own training. Default: the public one, by its digest.")
 ]
 Side = Annotated[int | None, typer.Option(help="Side of the input: 320, 640, 1280, …")]
-Labels = Annotated[
-    str | None, typer.Option(help="Names of the classes: a,b,c or a file with one a line.")
-]
 Format = Annotated[str, typer.Option("--format", help="onnx; tensorrt, or plan, for GPUs.")]
 Precision = Annotated[
     str, typer.Option(help="fp32; int8, calibrated on your clips; fp16, for GPUs.")
@@ -101,11 +97,11 @@ def fetch_models(
     """
     settings = load_settings(models_mirror=mirror)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    before = _served(settings)
+    before = named_now(settings)
     with told_when_interrupted(lambda: _how_far(settings, names or (), clips)):
         made = asyncio.run(ensure_models(model_places(settings), console, names=names or ()))
         for each in made:
-            _tell(settings, each, before[each.path.parents[1]], console)
+            tell(settings, each, before[each.path.parents[1]], console)
         if clips:
             files = [clip.file for clip in load().clips]
             paths = asyncio.run(ensure_clips(files, clip_places(settings), console))
@@ -120,14 +116,14 @@ def prepare_models(
     settings = load_settings()
     places = model_places(settings)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    before = _served(settings)
+    before = named_now(settings)
     with told_when_interrupted(lambda: _how_far(settings, names or (), clips=False)):
         for chosen in wanted(load(), places, None, names or ()):
             model = chosen
             if pixels is not None and chosen.slot == "object_detector":
                 model = chosen.model_copy(update={"pixels": pixels})
             done = _prepared(model, places)
-            _tell(settings, done, before[done.path.parents[1]], console)
+            tell(settings, done, before[done.path.parents[1]], console)
 
 
 def _prepared(model: Model, places: Places) -> Prepared:
@@ -218,33 +214,13 @@ def export_model(
     _carry_out(export, place, settings, console)
 
 
-@app.command("rollback")
-def roll_back_model(
-    folder: Annotated[
-        str, typer.Argument(help="Folder of the model repository.")
-    ] = "object_detector",
-    to: Annotated[int | None, typer.Option(help="The version. Default: the one before.")] = None,
-) -> None:
-    """Serve an older version of a model again; a Triton that runs takes it up under load, and loses no request."""
-    settings = load_settings()
-    slot = settings.triton.model_repository / folder
-    before, now = versions.older(slot, to)
-    try:
-        require_vouched(slot / str(now))
-    except ModelError as error:
-        raise ModelError(f"{error}; or go to another version with --to") from error
-    versions.roll_back(slot, now)
-    told = have_served(settings, slot, now, before)
-    Console(stderr=True).print(f"{slot}: version {now} instead of {before}. {told}", soft_wrap=True)
-
-
 def _carry_out(export: Export, place: Environment, settings: Settings, console: Console) -> None:
     export.collect()
     environment.set_up(place, console)
-    before = _served(settings)
+    before = named_now(settings)
     result = export.run(settings.triton.model_repository)
     landed = Prepared(result.folder / "model.onnx", "", result.changed)
-    _tell(settings, landed, before[result.folder.parent], console)
+    tell(settings, landed, before[result.folder.parent], console)
 
 
 def _resolved(paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -258,22 +234,6 @@ async def _sample_clips(settings: Settings, console: Console) -> list[Path]:
         raise ModelError(
             f"{error}; or name clips or photographs of yours with FRAMES=path"
         ) from error
-
-
-def _served(settings: Settings) -> defaultdict[Path, int | None]:
-    """The version that each folder of the repository names."""
-    folders = settings.triton.model_repository.glob("*")
-    return defaultdict(lambda: None, {folder: versions.served(folder) for folder in folders})
-
-
-def _tell(settings: Settings, made: Prepared, before: int | None, console: Console) -> None:
-    """Say what was made, and have the running Triton serve it if it is another version. Raises ModelRefused."""
-    folder, version = made.path.parents[1], int(made.path.parent.name)
-    if not made.changed:
-        console.print(f"{made.path}  up to date")
-        return
-    console.print(f"{made.path}  new")
-    console.print(f"  {have_served(settings, folder, version, before)}")
 
 
 def _role(model: Model, manifest: Manifest) -> str:
@@ -290,3 +250,7 @@ def _size(item: Download | Model) -> str:
 
 def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
+
+
+app.command("add")(add_model)
+app.command("rollback")(roll_back_model)

@@ -12,7 +12,7 @@ from typing import Never, Protocol
 
 from orchestrator.embedded.claim import Claim, Endpoint
 from orchestrator.embedded.guarded import GuardedProcess, Launch
-from orchestrator.embedded.logfile import LogFile
+from orchestrator.embedded.logfile import LogFile, log_of
 from orchestrator.embedded.loopback import free_ports, is_free
 from orchestrator.errors import ServerError
 
@@ -49,7 +49,7 @@ class Kind(Protocol):
         ...
 
     def progress(self, line: str) -> str | None:
-        """What a line of the server's log means to somebody who waits."""
+        """What a line of the server's log means to somebody who waits. Raises ServerError if it will never be ready."""
         ...
 
 
@@ -83,7 +83,7 @@ class Keeper:
     ) -> None:
         self._kind = kind
         self._claim = Claim(state_dir, kind.name)
-        self._log = LogFile(state_dir / "logs" / f"{kind.name}.log")
+        self._log = LogFile(log_of(state_dir, kind.name))
         self._patience = patience
         self._on_progress = on_progress
         self._on_restart = on_restart

@@ -9,6 +9,10 @@ TAIL_BYTES = 65536
 TROUBLE = re.compile(r"^[EF]\d{4} |\b(error|fatal|failed|cannot|can't|unable)\b|Traceback", re.I)
 
 
+def log_of(state_dir: Path, server: str) -> Path:
+    return state_dir / "logs" / f"{server}.log"
+
+
 class LogFile:
     def __init__(self, path: Path) -> None:
         self.path = path

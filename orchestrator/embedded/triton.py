@@ -10,11 +10,14 @@ from typing import Never, Self
 
 import aiohttp
 
+from export import versions
 from orchestrator.embedded.claim import Claim, Endpoint
 from orchestrator.embedded.guarded import Launch
 from orchestrator.embedded.keeper import Keeper, Patience
+from orchestrator.embedded.logfile import log_of
 from orchestrator.embedded.loopback import ADDRESS
 from orchestrator.embedded.triton_files import TritonFiles
+from orchestrator.embedded.triton_log import unread, unread_now
 from orchestrator.embedded.triton_state import ANSWER, FAILURES, BackendProcesses, loaded_models
 from orchestrator.errors import ServerError
 
@@ -204,6 +207,8 @@ class TritonKind:
         return True
 
     def progress(self, line: str) -> str | None:
+        if (why := unread(line)) is not None:
+            raise ServerError(f"triton cannot read {why}")
         loaded = LOADED.search(line)
         return f"{loaded[1]} is loaded" if loaded else None
 
@@ -221,6 +226,11 @@ def running_url(repository: Path, state_dir: Path) -> str | None:
     return None
 
 
+def unread_by_running(state_dir: Path, model: str) -> str | None:
+    """Why the embedded Triton of a state folder cannot read a model at present, if it cannot."""
+    return unread_now(log_of(state_dir, TritonKind.name), model, MODELS)
+
+
 def shared_memory_prefix(state_dir: Path) -> str:
     """How the names begin in /dev/shm: the same at every start, so that a start clears up after a crash."""
     return f"fess-{hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:12]}-"
@@ -233,6 +243,9 @@ def check_repository(repository: Path) -> None:
         raise ServerError(
             f"{repository} holds no models: run `fess models fetch`, or set TRITON_MODEL_REPOSITORY"
         )
+    for folder in (repository, *(config.parent for config in configs)):
+        if (why := versions.unreadable(folder)) is not None:
+            raise ServerError(why)
     for config in configs:
         if not MODEL_NAME.fullmatch(config.parent.name):
             raise ServerError(

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.embedded.triton_files import TritonFiles
 from tests.cli.conftest import Fess, fess
 from tests.servers.triton import write_tiny
+from tests.servers.vouching import vouch
 
 pytestmark = pytest.mark.xdist_group("triton")
 __all__ = ["fess"]  # the fixture
@@ -108,7 +109,9 @@ def test_where_no_way_keeps_the_limit_nothing_is_proposed(fess: Fess, repository
 def test_a_model_that_does_not_run_is_told_with_tritons_reason(
     fess: Fess, repository: Path
 ) -> None:
-    (repository / "tiny" / "1" / "model.onnx").write_bytes(b"no model")
+    model = repository / "tiny" / "1" / "model.onnx"
+    model.write_bytes(b"no model")
+    vouch(model)
     said = fess("bench", "serving", "tiny", *BRIEFLY)
     assert said.code == 1
     assert "it does not run as it is configured now" in said.err

@@ -24,6 +24,7 @@ from orchestrator.embedded.triton import EmbeddedTriton, shared_memory_prefix
 from orchestrator.embedded.triton_files import TritonFiles
 from orchestrator.errors import ServerError
 from tests.servers.triton import StartTriton, write_tiny
+from tests.servers.vouching import vouch
 
 pytestmark = pytest.mark.xdist_group("triton")
 
@@ -237,7 +238,9 @@ def test_a_model_that_cannot_be_loaded_is_named_with_the_reason(
 ) -> None:
     write_tiny(tmp_path / "models")
     write_tiny(tmp_path / "models", "broken")
-    (tmp_path / "models" / "broken" / "1" / "model.onnx").write_bytes(b"not a model")
+    model = tmp_path / "models" / "broken" / "1" / "model.onnx"
+    model.write_bytes(b"not a model")
+    vouch(model)
 
     with pytest.raises(ServerError, match=r"(?s)cannot load every model:\nbroken: .*onnx"):
         asyncio.run(_start(tmp_path / "models", tmp_path / "state"))

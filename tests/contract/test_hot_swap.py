@@ -48,6 +48,7 @@ from tests.servers.reading_model import (
 )
 from tests.servers.synthetic import draw
 from tests.servers.triton import StartTriton
+from tests.servers.vouching import note_for
 
 pytestmark = pytest.mark.xdist_group("triton")
 
@@ -68,7 +69,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 def land(folder: Path, reader: Reader, content: bytes | None = None) -> int:
-    number = versions.land(folder, {"model.onnx": content or graph_of(reader)})
+    model = content or graph_of(reader)
+    number = versions.land(folder, {"model.onnx": model, "provenance.json": note_for(model)})
     versions.serve(folder, number, config_of(reader))
     return number
 

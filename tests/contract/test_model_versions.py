@@ -11,6 +11,7 @@ from export.manifest import load
 from export.prepare import edit, prepare
 from orchestrator.embedded.triton import EmbeddedTriton
 from tests.servers.triton import StartTriton
+from tests.servers.vouching import note_for
 
 NANO = load().model("rtmdet_nano_person_320")
 
@@ -23,7 +24,11 @@ def repository(models_mirror: Path, tmp_path: Path) -> Path:
     repository = tmp_path / "repository"
     made = prepare(models_mirror / NANO.file, NANO, repository)
     folder = repository / NANO.slot
-    number = versions.land(folder, {"model.onnx": made.path.read_bytes(), "labels.txt": b"guest\n"})
+    content = made.path.read_bytes()
+    number = versions.land(
+        folder,
+        {"model.onnx": content, "labels.txt": b"guest\n", "provenance.json": note_for(content)},
+    )
     model = NANO.model_copy(update={"labels": ("guest",), "sha256": "a" * 64})
     edited = edit(models_mirror / NANO.file, NANO)
     versions.serve(folder, number, serving.config(model, edited, labels=f"{number}/labels.txt"))

@@ -28,6 +28,7 @@ from orchestrator.errors import ModelError, ServerError
 from tests.export.footage import PEOPLE_CLIP
 from tests.export.standing_in import OPSET
 from tests.servers.triton import StartTriton
+from tests.servers.vouching import vouch
 
 INSTALLED = importlib.util.find_spec("openvino") is not None
 NANO = load().model("rtmdet_nano_person_320")
@@ -43,6 +44,7 @@ def written(folder: Path, content: bytes, how: Serving) -> Path:
     slot = folder / "models" / "object_detector"
     (slot / "1").mkdir(parents=True)
     (slot / "1" / "model.onnx").write_bytes(content)
+    vouch(slot / "1" / "model.onnx")
     (slot / "labels.txt").write_text("person\n")
     text = serving.config(NANO, onnx.load_model_from_string(content), serving=how)
     (slot / "config.pbtxt").write_text(text)

@@ -13,6 +13,7 @@ from orchestrator.cli.models import app as models_command
 from orchestrator.settings import Settings
 from tests.e2e.running import Running, eventually, running
 from tests.servers.triton import StartTriton
+from tests.servers.vouching import note_for
 
 pytestmark = pytest.mark.xdist_group("triton")
 
@@ -33,9 +34,9 @@ def repository(served_models: Path, models_mirror: Path, tmp_path: Path) -> Path
         other = model.model_copy(update={"sha256": digest, "labels": labels})
         folder = repository / model.slot
         names = "".join(f"{label}\n" for label in labels).encode()
-        number = versions.land(
-            folder, {"model.onnx": edited.SerializeToString(), "labels.txt": names}
-        )
+        content = edited.SerializeToString()
+        files = {"model.onnx": content, "labels.txt": names, "provenance.json": note_for(content)}
+        number = versions.land(folder, files)
         config = serving.config(other, edited, labels=f"{number}/labels.txt")
         versions.serve(folder, number, config)
         versions.roll_back(folder)

@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 from export import versions
 from orchestrator.cli.models import app
 from orchestrator.errors import ModelError
+from tests.servers.reading_model import FIRST, graph_of
+from tests.servers.vouching import vouch
 
 
 @pytest.fixture
@@ -139,12 +141,32 @@ def test_a_roll_back_serves_only_what_its_note_vouches_for(here: Path) -> None:
     vouched = note.read_bytes()
     note.write_bytes(b"{}")
     assert re.search("names no digest of the model; or go to another version", refusal())
-    note.unlink()  # the operator's own: still nothing but a plain graph
+    note.unlink()
+    assert "no provenance.json vouches for it; if it is yours, `fess models add" in refusal()
     graph = onnx.load_model_from_string(whole)
     graph.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
     model.write_bytes(graph.SerializeToString())
+    vouch(model)
     assert "names data outside the file" in refusal()
     model.write_bytes(whole)
     note.write_bytes(vouched)
     assert fess_models("rollback", "face_detector", "--to", "2").exit_code == 0
     assert versions.served(slot) == 2
+
+
+def test_a_file_of_ones_own_is_added_and_the_next_triton_serves_it(here: Path) -> None:
+    fess_models("fetch", "rtmdet_nano_person_320")
+    (here / "mine.onnx").write_bytes(graph_of(FIRST))
+    result = fess_models("add", "mine.onnx", "--labels", "person")
+    assert "No Triton runs" in result.stderr
+    assert versions.served(here / "model_repository" / "object_detector") == 2
+    assert "up to date" in fess_models("add", "mine.onnx", "--labels", "person").stderr
+
+
+def test_list_shows_which_version_is_named_and_which_served_before(here: Path) -> None:
+    fess_models("fetch", "face_detection_yunet_2026may")
+    slot = here / "model_repository" / "face_detector"
+    shutil.copytree(slot / "1", slot / "2")
+    versions.serve(slot, 2, (slot / "config.pbtxt").read_text())
+    (line,) = (each for each in fess_models("list").stdout.splitlines() if "1 2" in each)
+    assert re.findall(r"\d[\d ]*\d|\d", line) == ["1 2", "1", "2"]

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 
 from export import versions
 from tests.performance.paired_model import paired
+from tests.servers.vouching import vouch
 
 TIMES = 12  # as often as it looks at a frame
 QUEUE_US = 5_000_000
@@ -25,6 +26,7 @@ def write_heavy(repository: Path, like: Path, times: int = TIMES) -> Path:
     _repeat(model.graph, times)
     _make_patient(folder / versions.CONFIG)
     onnx.save(model, folder / str(version) / "model.onnx")
+    vouch(folder / str(version) / "model.onnx")
     return repository
 
 

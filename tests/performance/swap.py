@@ -16,6 +16,7 @@ from tests.performance.exposition import samples, total
 from tests.performance.outcome import Breakdown, Figure, Outcome
 from tests.performance.scene import FPS, PRODUCTION, addresses, rtsp_cameras, scene
 from tests.performance.statistic import percentile
+from tests.servers.vouching import note_for
 
 SLOT = "object_detector"
 CAUSES = ("busy", "stale", "error")
@@ -124,7 +125,8 @@ def _two_versions(repository: Path) -> Path:
     content = (slot / str(now) / "model.onnx").read_bytes()
     labels = (slot / "labels.txt").read_bytes()
     config = (slot / versions.CONFIG).read_text(encoding="utf-8")
-    number = versions.land(slot, {"model.onnx": content, "labels.txt": labels})
+    files = {"model.onnx": content, "labels.txt": labels, "provenance.json": note_for(content)}
+    number = versions.land(slot, files)
     versions.serve(slot, number, config)
     return repository
 

@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from tests.servers.vouching import vouch
+
 NAME = "wire"
 SCHEDULING = re.compile(
     r"^dynamic_batching \{.*?^\}\n|^model_warmup \[.*?^\]\n|^optimization \{.*?^\}\n", re.M | re.S
@@ -23,6 +25,7 @@ def write_wire(repository: Path, like: Path) -> Path:
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
     model = onnx.load(_newest(like))
     onnx.save(_empty(model.graph), folder / "1" / "model.onnx")
+    vouch(folder / "1" / "model.onnx")
     return repository
 
 

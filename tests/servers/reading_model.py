@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from eventbus.events import MotionDetectionEvent
 from tests.servers.synthetic import BITS, SQUARE_PX, number_of
+from tests.servers.vouching import vouch
 
 SIZE = 320
 ROWS = 100
@@ -77,7 +78,9 @@ def write_reading_model(repository: Path, name: str = "object_detector") -> Path
     folder = repository / name
     (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "config.pbtxt").write_text(config_of(FIRST), encoding="utf-8")
-    (folder / "1" / "model.onnx").write_bytes(graph_of(FIRST))
+    model = folder / "1" / "model.onnx"
+    model.write_bytes(graph_of(FIRST))
+    vouch(model)
     return repository
 
 

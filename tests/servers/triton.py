@@ -18,6 +18,7 @@ from orchestrator.errors import ServerError
 from tests.servers.held import held
 from tests.servers.prepared import is_prepared
 from tests.servers.require import lacking
+from tests.servers.vouching import vouch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,6 +128,6 @@ def write_tiny(repository: Path, name: str = "tiny") -> None:
         [tens, axis],
     )
     opset = helper.make_opsetid("", 17)
-    onnx.save(
-        helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / "1" / "model.onnx"
-    )
+    model = folder / "1" / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), model)
+    vouch(model)

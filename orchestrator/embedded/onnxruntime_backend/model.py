@@ -6,6 +6,7 @@ See docs/decisions/0003-embedded-servers.md.
 """
 
 import ctypes
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -47,11 +48,12 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
+        model = _vouched(path)
         providers = _providers(config, args)
         if "openvino" in providers:
-            self._session: Any = OpenVino(path, config, args["model_name"])
+            self._session: Any = OpenVino(model, config, args["model_name"])
         else:
-            self._session = _session(path, config, providers)
+            self._session = _session(model, config, providers)
         _require_signature(config, self._session)
         self._inputs = [each["name"] for each in config["input"]]
         self._outputs = [each["name"] for each in config["output"]]
@@ -97,6 +99,24 @@ class TritonPythonModel:
             responses.append(pb_utils.InferenceResponse(tensors))
             start += count
         return responses
+
+
+def _vouched(path: Path) -> bytes:
+    """The model, if its note names these bytes: what is put there by hand came past no gate (`export/vouched.py`)."""
+    if path.is_symlink():
+        raise pb_utils.TritonModelException(f"{path}: is a symbolic link, a model must be a file")
+    model, note = path.read_bytes(), path.with_name("provenance.json")
+    try:
+        digest = json.loads(note.read_bytes())["result_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise pb_utils.TritonModelException(
+            f"no {note.name} vouches for it; if it is yours, `fess models add {path.resolve()}` makes a version of it"
+        ) from error
+    if hashlib.sha256(model).hexdigest() != digest:
+        raise pb_utils.TritonModelException(
+            f"{path.resolve()} is not what {note.name} names: fetch, export or add it anew, or `fess models rollback`"
+        )
+    return model
 
 
 def _require_signature(config: dict[str, Any], session: Any) -> None:
@@ -151,7 +171,7 @@ def _nodes(ports: Sequence[Any]) -> list[Node]:
 class OpenVino:
     """A model under OpenVINO itself, for an ONNX Runtime that was built without it. Looks like a session of that."""
 
-    def __init__(self, path: Path, config: dict[str, Any], name: str) -> None:
+    def __init__(self, model: bytes, config: dict[str, Any], name: str) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -168,7 +188,7 @@ class OpenVino:
             # float32 as it is written: where a processor has bfloat16, that would be taken instead.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        self._model = core.compile_model(core.read_model(str(path)), "CPU", options)
+        self._model = core.compile_model(core.read_model(model, b""), "CPU", options)
         self._request = self._model.create_infer_request()
 
     def get_inputs(self) -> list[Node]:
@@ -182,14 +202,14 @@ class OpenVino:
         return [found[name] for name in names]
 
 
-def _session(path: Path, config: dict[str, Any], providers: list[Any]) -> Any:
+def _session(model: bytes, config: dict[str, Any], providers: list[Any]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _parameter(config, "intra_op_thread_count", 1)
     options.inter_op_num_threads = _parameter(config, "inter_op_thread_count", 1)
     # Threads that wait for work by spinning would take the cores from the decoders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
 def _input(request: Any, name: str) -> Array:
