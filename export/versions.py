@@ -21,6 +21,7 @@ from orchestrator.errors import ModelError
 CONFIG = "config.pbtxt"
 HIGHEST = ".highest-version"
 SERVED = ".served"
+NOTE = "provenance.json"
 KEPT = 50  # steps of the way back
 _POLICY = re.compile(r"^version_policy\b.*\n", re.M)
 _SERVED = re.compile(
@@ -124,6 +125,7 @@ def served_before(folder: Path) -> int | None:
     if now is None:
         return None
     ready = [number for number in present(folder) if _ready(folder / str(number))]
+    ready = [number for number in ready if (folder / str(number) / NOTE).is_file()]
     known = [number for number in _past(folder, now) if number in ready and number != now]
     lower = [number for number in ready if number < now]
     return next(reversed(known or lower), None)

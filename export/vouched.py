@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from export import gate
 from export.manifest import Sha256
+from export.versions import NOTE as NOTE
 from orchestrator.errors import ModelError
 
-NOTE = "provenance.json"
 MODEL = "model.onnx"
 
 

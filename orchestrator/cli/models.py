@@ -118,7 +118,13 @@ def prepare_models(
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     before = named_now(settings)
     with told_when_interrupted(lambda: _how_far(settings, names or (), clips=False)):
-        for chosen in wanted(load(), places, None, names or ()):
+        models = wanted(load(), places, None, names or ())
+        if pixels is not None and all(model.slot != "object_detector" for model in models):
+            raise ModelError(
+                f"--pixels {pixels}: no object detector of the manifest is served here; `fess models export` takes "
+                "--pixels for one of your own, or name a model of the manifest"
+            )
+        for chosen in models:
             model = chosen
             if pixels is not None and chosen.slot == "object_detector":
                 model = chosen.model_copy(update={"pixels": pixels})

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 TAIL_BYTES = 65536
-# It says so again at every look.
-FRESH = timedelta(seconds=10)
+# It says so again at every look, every two seconds.
+FRESH = timedelta(seconds=6)
 UNREAD = re.compile(
     r"^E(?P<at>\d{4} \d\d:\d\d:\d\d)\S* .*?\"(?:Poll failed for model directory|failed to poll model repository) "
     r"'(?P<what>[^']*)': (?P<why>.*?)\"?$",

@@ -86,6 +86,14 @@ def test_the_pixels_that_were_chosen_for_the_detector_stay_until_others_are(here
     assert "luma" not in config.read_text()
 
 
+def test_pixels_that_nothing_would_take_are_refused(here: Path) -> None:
+    fess_models("fetch")
+    (here / "mine.onnx").write_bytes(graph_of(FIRST))
+    fess_models("add", "mine.onnx", "--labels", "person")
+    result = fess_models("prepare", "--pixels", "planar")
+    assert "--pixels planar: no object detector of the manifest" in str(result.exception)
+
+
 def test_list_shows_every_model_with_its_licence_and_whether_it_is_here(here: Path) -> None:
     before = fess_models("list").stdout
     assert "rtmdet_nano_person_320" in before

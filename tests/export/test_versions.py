@@ -19,6 +19,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "object_detector"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.onnx").write_bytes(b"first")
+    (folder / "1" / "provenance.json").write_bytes(b"{}")
     (folder / "config.pbtxt").write_text(CONFIG + "# tuned\n")
     return folder
 
@@ -28,7 +29,7 @@ def config(folder: Path) -> str:
 
 
 def landed(folder: Path, content: bytes = b"second") -> int:
-    number = versions.land(folder, {"model.onnx": content})
+    number = versions.land(folder, {"model.onnx": content, "provenance.json": b"{}"})
     versions.serve(folder, number, CONFIG + "# second\n")
     return number
 
@@ -138,6 +139,13 @@ def test_a_roll_back_goes_to_what_served_before_not_to_the_next_lower_number(fol
     versions.roll_back(folder, to=1)
     assert landed(folder, b"fourth") == 4
     assert versions.roll_back(folder) == (4, 1)
+
+
+def test_what_nothing_vouches_for_did_not_serve_before(folder: Path) -> None:
+    landed(folder)
+    landed(folder, b"third")
+    (folder / "2" / "provenance.json").unlink()
+    assert versions.roll_back(folder) == (3, 1)
 
 
 def test_what_was_taken_back_at_once_did_not_serve_before(folder: Path) -> None:
