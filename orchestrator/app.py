@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from eventbus.bus import BusError
 from orchestrator.board import Board
 from orchestrator.buses import make_bus
-from orchestrator.camera import Camera
+from orchestrator.camera import Camera, CameraState
 from orchestrator.delivery import make_outbox
 from orchestrator.errors import CacheError
 from orchestrator.fleet import Fleet
@@ -19,6 +19,7 @@ from orchestrator.http import HttpServer
 from orchestrator.inference.breaker import Breaker
 from orchestrator.inference.models import FaceModels, Models, await_models
 from orchestrator.inference.triton import TritonClient
+from orchestrator.ledger import CameraLedger
 from orchestrator.metrics import Metrics
 from orchestrator.models import check_served
 from orchestrator.recognition.connection import connect, ping
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 CameraLists = AsyncIterator[tuple[Camera, ...]]
 DRAIN_S = 5.0
+WAITING = "waiting for Triton to serve the models"
 # Together with the drain less than a supervisor waits before it kills.
 STUCK_AFTER_S = 2.5
 
@@ -138,17 +140,42 @@ class App:
         await self._redis.aclose()
 
     async def _watch(self, cameras: CameraLists) -> None:
-        """Wait for the models, then follow the cameras."""
+        """Follow the cameras; until Triton serves the models, each is shown to wait for it."""
+        ready: asyncio.Future[CameraWatch] = asyncio.get_running_loop().create_future()
+
+        async def follow(camera: Camera) -> None:
+            await self._wait(camera, ready)
+            await ready.result().follow(camera)
+
+        async with asyncio.TaskGroup() as tasks:
+            background = tasks.create_task(self._prepare(ready), name="models")
+            await Fleet(follow, metrics=self._process.metrics).run(cameras)
+            background.cancel()
+
+    async def _wait(self, camera: Camera, ready: asyncio.Future[CameraWatch]) -> None:
+        if ready.done():
+            return
+        board = self._process.board
+        board.add_camera(camera, CameraLedger())
+        board.set_state(camera.camera_id, CameraState.CONNECTING, WAITING)
+        self._process.metrics.camera_online.labels(camera.camera_id).set(0)
+        try:
+            await asyncio.wait(
+                [ready]
+            )  # unlike `await ready`, leaves it to the others when this camera is removed
+        finally:
+            board.remove_camera(camera.camera_id)
+
+    async def _prepare(self, ready: asyncio.Future[CameraWatch]) -> None:
+        """Wait for the models, and keep up what the cameras share until cancelled."""
         models = await await_models(self._triton, self._process.settings, follow=True)
         self._models = models
+        faces = None if models.faces is None else self._faces(models.faces)
         async with asyncio.TaskGroup() as tasks:
-            faces = None if models.faces is None else self._faces(models.faces)
-            background: list[asyncio.Task[None]] = [
-                tasks.create_task(part.run(), name=type(part).__name__)
-                for part in (self._gallery, self._cache)
-                if part is not None
-            ]
-            background.append(tasks.create_task(models.follow(), name="models"))
+            for part in (self._gallery, self._cache):
+                if part is not None:
+                    tasks.create_task(part.run(), name=type(part).__name__)
+            tasks.create_task(models.follow(), name="models")
             watch = CameraWatch(
                 self._process.settings,
                 models,
@@ -158,9 +185,7 @@ class App:
                 metrics=self._process.metrics,
                 lost=self._lost,
             )
-            await Fleet(watch.follow, metrics=self._process.metrics).run(cameras)
-            for task in background:
-                task.cancel()
+            ready.set_result(watch)
 
     def _faces(self, models: FaceModels) -> Faces:
         model, dimension = models.embedder.model, models.embedder.dimension

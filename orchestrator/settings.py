@@ -13,6 +13,7 @@ from orchestrator.configuring.loading import Configured, loaded
 from orchestrator.configuring.problem import Contradiction
 from orchestrator.configuring.setting_types import (
     WORD_OR_DIGIT,
+    HostPort,
     HoursText,
     Names,
     Port,
@@ -50,7 +51,7 @@ class RedisSettings(Section):
 
 
 class TritonSettings(Section):
-    url: str = ""
+    url: HostPort = Field(default="", examples=["triton:8001"])
     """gRPC address of Triton, host:port. Empty: the embedded Triton is started, loopback only."""
     model_repository: Path = Path("model_repository")
     """What the embedded Triton serves; also where the models' labels and digests are read."""

@@ -10,7 +10,7 @@ from eventbus.events import MotionDetectionEvent
 from eventbus.spool import Spool
 from eventbus.topics import Topics
 from orchestrator.app import Process, run
-from orchestrator.camera import Camera
+from orchestrator.camera import Camera, CameraState
 from orchestrator.embedded.loopback import free_ports
 from orchestrator.errors import SettingsError
 from orchestrator.settings import (
@@ -124,6 +124,29 @@ async def test_a_bug_that_stops_the_process_costs_no_event(
         await run(process, crash(), stop=asyncio.Event())
     assert crashed.group_contains(CrashedByABug)
     assert left_behind(settings) == told(process) > 5
+
+
+async def test_while_triton_is_away_each_camera_is_listed_as_waiting_for_it(
+    settings: Settings, camera: Camera
+) -> None:
+    (away,) = free_ports(1)
+    waiting = settings.model_copy(update={"triton": TritonSettings(url=f"127.0.0.1:{away}")})
+    process, stop = Process.of(waiting), asyncio.Event()
+    yard = camera.model_copy(update={"camera_id": "yard"})
+    listed: list[list[tuple[str, CameraState, str]]] = []
+
+    async def changing() -> AsyncIterator[tuple[Camera, ...]]:
+        for cameras in ((camera, yard), (yard,)):
+            yield cameras
+            await asyncio.sleep(0)  # the camera's task begins
+            listed.append([(c.camera_id, c.state, c.detail) for c in process.board.cameras()])
+        stop.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(60):
+        await run(process, changing(), stop=stop)
+    told = (CameraState.CONNECTING, "waiting for Triton to serve the models")
+    assert listed == [[("door", *told), ("yard", *told)], [("yard", *told)]]
 
 
 async def seen(process: Process, frames: int) -> None:

@@ -245,6 +245,22 @@ def test_hours_that_are_no_hours_are_refused_with_an_example(machine: Machine, h
     assert "is not text like 22:00-06:00" in machine.complaint()
 
 
+@pytest.mark.parametrize(
+    "url", ["::", "triton", ":8001", "http://triton:8001", "triton:0", "triton:80010", "::1:8001"]
+)
+def test_an_address_of_triton_is_a_host_and_a_port(machine: Machine, url: str) -> None:
+    machine.environ["TRITON_URL"] = url
+    assert "is not text like triton:8001" in machine.complaint()
+
+
+@pytest.mark.parametrize("url", ["10.0.0.7:8001", "[::1]:8001", "gpu-1.example.org:8001"])
+def test_triton_may_be_named_by_address_of_either_kind_or_by_name(
+    machine: Machine, url: str
+) -> None:
+    machine.environ["TRITON_URL"] = url
+    assert machine.load().triton.url == url
+
+
 def test_a_variable_used_as_a_yaml_key_is_translated(machine: Machine) -> None:
     machine.write("fess.yaml", "REDIS_PORT: 6379")
     assert "it is written redis.port" in machine.complaint()

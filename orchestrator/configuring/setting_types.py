@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -38,6 +39,20 @@ def _hours(text: str) -> str:
 
 
 HoursText = Annotated[str, AfterValidator(_hours)]
+
+
+_HOST_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
+
+
+def _host_port(text: str) -> str:
+    found = _HOST_PORT.fullmatch(text)
+    if text and (found is None or not 0 < int(found[2]) <= 65535):
+        raise ValueError("not host:port")
+    return text
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+"""An address to connect to, an IPv6 one in brackets; or nothing."""
 
 
 def is_loopback(host: str) -> bool:
