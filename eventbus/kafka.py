@@ -10,7 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.partitioner import DefaultPartitioner
 
 from eventbus.bus import (
@@ -114,6 +119,12 @@ class KafkaBus:
             raise BusUnavailable(f"kafka: {describe(error)}") from error
         return time.perf_counter() - started
 
+    async def missing(self) -> tuple[str, ...]:
+        """Our topics that are not there; a broker may make them when they are first used. Raises BusUnavailable."""
+        await self.check()
+        there = (await self._connected()).client.cluster.topics()
+        return tuple(topic for topic in self._topics.all if topic not in there)
+
     def subscribe(
         self, topics: Sequence[str], group: str | None, *, consumer: str = ""
     ) -> AsyncGenerator[Delivery, None]:
@@ -157,7 +168,7 @@ class KafkaBus:
         partitions: dict[str, int] = {}
         for record in records:
             if record.topic not in partitions:
-                partitions[record.topic] = len(await producer.partitions_for(record.topic))
+                partitions[record.topic] = await _partitions(producer, record.topic)
             choice = partition_of(record.key, partitions[record.topic])
             by_partition[record.topic, choice].append(record)
         return [_Lane(*where, listed) for where, listed in by_partition.items()]
@@ -240,6 +251,15 @@ class KafkaBus:
                 log.debug("producer let go: %s", describe(error))
             finally:
                 await producer.client.close()
+
+
+async def _partitions(producer: Any, topic: str) -> int:
+    try:
+        return len(await producer.partitions_for(topic))
+    except UnknownTopicOrPartitionError as error:
+        raise BusUnavailable(
+            f"kafka: there is no topic {topic}, and the broker makes none by itself; create it"
+        ) from error
 
 
 def _headers(record: Record) -> tuple[tuple[str, str], ...]:

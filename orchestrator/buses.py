@@ -11,17 +11,24 @@ from orchestrator.settings import KafkaSettings, RedisSettings, Settings
 
 def make_bus(settings: Settings) -> EventBus:
     """A client that connects on first use; a server that is away is the outbox's concern."""
-    kafka = settings.kafka
-    topics = Topics(kafka.topic_motion, kafka.topic_faces, kafka.topic_alerts, kafka.topic_status)
+    topics = _topics(settings.kafka)
     match settings.events.bus:
         case "kafka":
-            return KafkaBus(_kafka(kafka), topics)
+            return make_kafka_bus(settings)
         case "redis":
             return RedisStreamsBus(
                 _redis(settings.redis, settings.events.stream_max_length), topics
             )
         case "memory":
             return MemoryBus(topics)
+
+
+def make_kafka_bus(settings: Settings) -> KafkaBus:
+    return KafkaBus(_kafka(settings.kafka), _topics(settings.kafka))
+
+
+def _topics(kafka: KafkaSettings) -> Topics:
+    return Topics(kafka.topic_motion, kafka.topic_faces, kafka.topic_alerts, kafka.topic_status)
 
 
 def _kafka(kafka: KafkaSettings) -> KafkaConfig:

@@ -13,11 +13,13 @@ from orchestrator.configuring.loading import Configured, loaded
 from orchestrator.configuring.problem import Contradiction
 from orchestrator.configuring.setting_types import (
     WORD_OR_DIGIT,
+    Brokers,
     HostPort,
     HoursText,
     Names,
     Port,
     Seconds,
+    TopicName,
     Unit,
     is_loopback,
 )
@@ -51,7 +53,7 @@ class RedisSettings(Section):
 
 
 class TritonSettings(Section):
-    url: HostPort = Field(default="", examples=["triton:8001"])
+    url: HostPort = ""
     """gRPC address of Triton, host:port. Empty: the embedded Triton is started, loopback only."""
     model_repository: Path = Path("model_repository")
     """What the embedded Triton serves; also where the models' labels and digests are read."""
@@ -117,15 +119,15 @@ class CacheSettings(Section):
 
 
 class KafkaSettings(Section):
-    bootstrap_servers: str = "localhost:9092"
+    bootstrap_servers: Brokers = "localhost:9092"
     """Brokers to begin with: host:port, several separated by commas."""
-    topic_motion: str = "motion.detection.events"
+    topic_motion: TopicName = "motion.detection.events"
     """Topic of motion.detected."""
-    topic_faces: str = "face.recognition.events"
+    topic_faces: TopicName = "face.recognition.events"
     """Topic of face.recognized."""
-    topic_alerts: str = "alert.events"
+    topic_alerts: TopicName = "alert.events"
     """Topic of alert.triggered."""
-    topic_status: str = "system.status.events"
+    topic_status: TopicName = "system.status.events"
     """Topic of system.status."""
     acks: Annotated[Literal["all", "1", "0"], WORD_OR_DIGIT] = "all"
     """Replicas that must have an event before it counts as sent."""

@@ -253,6 +253,24 @@ def test_an_address_of_triton_is_a_host_and_a_port(machine: Machine, url: str) -
     assert "is not text like triton:8001" in machine.complaint()
 
 
+@pytest.mark.parametrize("name", ["bad topic!", "..", "x" * 250, "Tür"])
+def test_a_topic_is_named_as_kafka_allows(machine: Machine, name: str) -> None:
+    machine.environ["KAFKA_TOPIC_ALERTS"] = name
+    assert "is not text like alert.events" in machine.complaint()
+
+
+@pytest.mark.parametrize("brokers", ["a:b", "::", "http://k:9092", "k:9092,,", "k:0"])
+def test_brokers_are_hosts_with_ports(machine: Machine, brokers: str) -> None:
+    machine.environ["KAFKA_BOOTSTRAP_SERVERS"] = brokers
+    assert "is not text like kafka-1:9092,kafka-2:9092" in machine.complaint()
+
+
+@pytest.mark.parametrize("brokers", ["k1:9092, k2:9093", "[::1]:9092", "k1"])
+def test_several_brokers_are_separated_by_commas(machine: Machine, brokers: str) -> None:
+    machine.environ["KAFKA_BOOTSTRAP_SERVERS"] = brokers
+    assert machine.load().kafka.bootstrap_servers == brokers
+
+
 @pytest.mark.parametrize("url", ["10.0.0.7:8001", "[::1]:8001", "gpu-1.example.org:8001"])
 def test_triton_may_be_named_by_address_of_either_kind_or_by_name(
     machine: Machine, url: str

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from eventbus.bus import BusError
 from orchestrator.app import make_triton_client
-from orchestrator.buses import make_bus
+from orchestrator.buses import make_kafka_bus
 from orchestrator.checking.finding import Finding
 from orchestrator.checking.models import embedder_source
 from orchestrator.embedded.triton import EmbeddedTriton
@@ -110,26 +110,31 @@ async def bus(settings: Settings) -> list[Finding]:
             mend = "set EVENTS_BUS=redis or kafka to keep them"
             return [Finding.warning("events", "no event outlives the process", mend)]
         case "kafka":
-            return [await _kafka(settings)]
+            return await _kafka(settings)
 
 
-async def _kafka(settings: Settings) -> Finding:
-    client = make_bus(settings)
+async def _kafka(settings: Settings) -> list[Finding]:
+    client = make_kafka_bus(settings)
     servers = settings.kafka.bootstrap_servers
     try:
         async with asyncio.timeout(ANSWER_S):
             latency_s = await client.check()
+            missing = await client.missing()
     except TimeoutError:
         mend = (
             "check KAFKA_BOOTSTRAP_SERVERS and that the broker advertises an address you can reach"
         )
-        return _silent("kafka", f"Kafka at {servers}", mend, ANSWER_S)
+        return [_silent("kafka", f"Kafka at {servers}", mend, ANSWER_S)]
     except BusError as error:  # it tells of each broker; which setting it is, they do not know
         mend = "check KAFKA_BOOTSTRAP_SERVERS, the KAFKA_SECURITY, SASL and SSL settings, and that the broker runs"
-        return Finding.failed("kafka", str(error), mend)
+        return [Finding.failed("kafka", str(error), mend)]
     finally:
         await client.close()
-    return Finding.ok("kafka", f"{servers}, answers in {latency_s * 1000:.1f} ms")
+    answer = Finding.ok("kafka", f"{servers}, answers in {latency_s * 1000:.1f} ms")
+    if not missing:
+        return [answer]
+    mend = "create them, unless the broker makes topics by itself (auto.create.topics.enable)"
+    return [answer, Finding.warning("topics", f"not there: {', '.join(missing)}", mend)]
 
 
 def _silent(part: str, who: str, mend: str, limit_s: float) -> Finding:

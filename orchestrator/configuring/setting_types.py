@@ -41,18 +41,33 @@ def _hours(text: str) -> str:
 HoursText = Annotated[str, AfterValidator(_hours)]
 
 
-_HOST_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
+_ADDRESS = re.compile(r"(?:\[[^\s\[\],]+\]|[^\s:/@\[\],]+)(?::([0-9]{1,5}))?")
 
 
-def _host_port(text: str) -> str:
-    found = _HOST_PORT.fullmatch(text)
-    if text and (found is None or not 0 < int(found[2]) <= 65535):
+def _is_address(text: str, *, port: int = 0) -> bool:
+    """host:port, an IPv6 host in brackets. port: taken where none is named."""
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and 0 < int(found[1] or port) <= 65535
+
+
+def _address(text: str) -> str:
+    if text and not _is_address(text):
         raise ValueError("not host:port")
     return text
 
 
-HostPort = Annotated[str, AfterValidator(_host_port)]
-"""An address to connect to, an IPv6 one in brackets; or nothing."""
+def _brokers(text: str) -> str:
+    if not all(_is_address(each.strip(), port=9092) for each in text.split(",")):
+        raise ValueError("not addresses of brokers")
+    return text
+
+
+HostPort = Annotated[str, AfterValidator(_address), Field(examples=["triton:8001"])]
+Brokers = Annotated[str, AfterValidator(_brokers), Field(examples=["kafka-1:9092,kafka-2:9092"])]
+# As Kafka has it, with room for `.dlq`.
+TopicName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,244}$", examples=["alert.events"])
+]
 
 
 def is_loopback(host: str) -> bool:

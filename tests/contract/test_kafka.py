@@ -209,6 +209,17 @@ async def test_nobody_at_the_address_is_told_with_the_address(
             await bus.check()
 
 
+async def test_a_topic_that_is_not_there_and_is_not_made_is_named(
+    kafka_server: KafkaServer, topics: Topics
+) -> None:
+    """A broker that makes topics makes none of a name that it does not allow."""
+    wrong = replace(topics, alerts="not a name")
+    async with opened(KafkaConfig(kafka_server.address, request_timeout_s=1), wrong) as bus:
+        with pytest.raises(PublishError, match="no topic not a name"):
+            await bus.publish([alert("door", 1)])
+        assert await bus.missing() == wrong.all
+
+
 async def test_a_wrong_password_is_told_and_never_shown(
     kafka_server: KafkaServer, topics: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
