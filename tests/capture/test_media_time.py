@@ -161,7 +161,9 @@ def test_a_stream_with_a_turn_is_looked_at_when_it_is_its_turn(
     taken = [n for n in range(50) if sampler.wants(n * STEP_S, STEP_S, started_s + n * STEP_S)]
     assert taken[0] == 0
     assert 2 <= taken[1] <= 8
-    assert {b - a for a, b in pairwise(taken[1:])} == {5}
+    # A due time just as far from two pictures may fall to either, by rounding.
+    assert {b - a for a, b in pairwise(taken[1:])} <= {4, 5, 6}
+    assert abs(taken[-1] - taken[1] - 5 * (len(taken) - 2)) <= 1
     late_s = (started_s + taken[1] * STEP_S - turn * 0.2) % 0.2
     assert min(late_s, 0.2 - late_s) <= STEP_S
 
