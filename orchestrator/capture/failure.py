@@ -50,6 +50,12 @@ _REASONS: tuple[tuple[type[av.error.FFmpegError], str, bool], ...] = (
         True,
     ),
     (
+        av.error.ArgumentError,  # of a container that is not on our list
+        "is not video of a kind that is read, but perhaps a still picture or a playlist;"
+        " open it in a player to see what it is",
+        True,
+    ),
+    (
         av.error.ProtocolNotFoundError,
         "points to an address that is not allowed, such as a playlist that names a local file",
         True,
@@ -70,9 +76,13 @@ def unreachable(camera: Camera, error: av.error.FFmpegError) -> CameraUnreachabl
                 camera.camera_id, f"{camera.address} {reason}", lasting=lasting
             )
     if error.errno == errno.EIO and "://" in camera.address:
-        # What FFmpeg makes of a name that cannot be resolved.
+        # What FFmpeg makes of a name that cannot be resolved, and of a server that does not encrypt.
+        encrypted = (
+            ", and that the camera encrypts" if camera.address[:6] in ("https:", "rtsps:") else ""
+        )
         return CameraUnreachable(
-            camera.camera_id, f"{camera.address} was not found; check its host name and the network"
+            camera.camera_id,
+            f"{camera.address} was not found; check its host name and the network{encrypted}",
         )
     mend = (
         "check the address and the network"

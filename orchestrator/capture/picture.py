@@ -32,8 +32,11 @@ class AvPicture:
     def __init__(self, frame: av.VideoFrame, scaler: Scaler) -> None:
         self._frame = frame
         self._scaler = scaler
-        # Counter-clockwise quarter turns that set the picture upright.
-        self._turns = round(frame.rotation / 90) % 4
+        # Counter-clockwise quarter turns that set the picture upright, after which it may be mirrored, left to right.
+        self._mirrored = scaler.mirrors(frame)
+        # A mirrored picture's x axis points the other way.
+        degrees = -180 - frame.rotation if self._mirrored else frame.rotation
+        self._turns = round(degrees / 90) % 4
         self._ahead: tuple[Whole, av.VideoFrame] | None = None
 
     def scale_ahead(self) -> None:
@@ -60,7 +63,7 @@ class AvPicture:
         frame = self._planar()
         sample = plane_rows(frame.planes[0])[: frame.height, : frame.width]
         # Turned first, then sampled: row and column 0 of the result are those of the upright picture.
-        return np.rot90(sample, self._turns)[::step, ::step].copy()
+        return self._turned(sample)[::step, ::step].copy()
 
     def rgb(self, width: int, height: int) -> NDArray[np.uint8]:
         if self._turns % 2:
@@ -73,8 +76,7 @@ class AvPicture:
             wide, high = size or (self.width, self.height)
             frame = self._whole(Whole("yuv", *((high, wide) if turned else (wide, high))))
         luma, *chroma = (
-            np.rot90(plane_rows(plane)[: plane.height, : plane.width], self._turns)
-            for plane in frame.planes
+            self._turned(plane_rows(plane)[: plane.height, : plane.width]) for plane in frame.planes
         )
         return Planes(luma, np.stack(chroma), colour(self._frame))
 
@@ -85,7 +87,7 @@ class AvPicture:
         y1, y2 = max(y1, 0), min(y2, self.height)
         if x1 >= x2 or y1 >= y2:
             return np.empty((max(y2 - y1, 0), max(x2 - x1, 0), 3), np.uint8)
-        if size is not None and (self._turns or x1 % 2 or y1 % 2):
+        if size is not None and (self._turns or self._mirrored or x1 % 2 or y1 % 2):
             return ArrayPicture(self.region(x1, y1, x2, y2)).rgb(*size)
         return self._upright(self._cut(*self._lying(x1, y1, x2, y2), size))
 
@@ -110,6 +112,8 @@ class AvPicture:
 
     def _lying(self, x1: int, y1: int, x2: int, y2: int) -> tuple[int, int, int, int]:
         """A rectangle of the upright picture in coordinates of the frame as it was decoded."""
+        if self._mirrored:
+            x1, x2 = self.width - x2, self.width - x1
         width, height = self._frame.width, self._frame.height
         match self._turns:
             case 1:
@@ -134,7 +138,11 @@ class AvPicture:
         return self._frame
 
     def _upright(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(np.rot90(rgb, self._turns))
+        return np.ascontiguousarray(self._turned(rgb))
+
+    def _turned(self, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        turned = np.rot90(rows, self._turns)
+        return turned[:, ::-1] if self._mirrored else turned
 
 
 def _half_up(end: int, shift: int) -> int:

@@ -3,6 +3,7 @@
 A libswscale context costs megabytes and is slow to build, so each camera has its own and no picture has its own.
 """
 
+import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,11 +42,26 @@ class Scaler:
 
     def __init__(self) -> None:
         self.asked: Whole | None = None
+        self._mirrors: bool | None = None
         self._lock = threading.Lock()
         self._whole = VideoReformatter()
         self._region = VideoReformatter()
         self._planar = VideoReformatter()
         self._yuv = VideoReformatter()
+
+    def mirrors(self, frame: av.VideoFrame) -> bool:
+        """Whether the stream shows its pictures mirrored, as phones store what their front camera sees.
+
+        Only the first that is turned is looked at: its side data holds it in a circle until the cyclic collector runs.
+        """
+        if not frame.rotation:
+            return False
+        if self._mirrors is None:
+            # The stub does not say that side data is a buffer.
+            matrix = cast(bytes | None, frame.side_data.get("DISPLAYMATRIX"))
+            a, b, _, c, d = struct.unpack_from("=5i", matrix) if matrix else (0,) * 5
+            self._mirrors = a * d < b * c
+        return self._mirrors
 
     def whole(self, frame: av.VideoFrame, wanted: Whole) -> av.VideoFrame:
         """The whole frame at another size: rgb24, or yuv420p whose numbers mean what they meant."""

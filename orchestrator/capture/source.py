@@ -27,6 +27,8 @@ DAMAGE_PATIENCE = 50
 # Packets in a row that give no picture, after there were some: the codec changed within the stream. Before the
 # first picture a long wait for a keyframe is usual, and the watchdog limits it.
 BARREN_PACKETS = 50
+# What carries no times; FFmpeg makes some up, 25 a second.
+TIMELESS = ("mjpeg", "mpjpeg", "h264", "hevc", "m4v", "mpegvideo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,13 @@ class Source:
         self._stream = stream
         self._gate = KeyframeGate()
         self._waited_s = 0.0
-        is_hls = address.kind is Kind.HTTP and "hls" in container.format.name
-        # A file and HLS come faster than they are to be shown, and so are slowed down.
-        self.comes_in_bursts = is_hls or address.kind is Kind.FILE
-        # MJPEG over HTTP carries no times; FFmpeg makes some up, 25 a second.
-        self.has_stamps = is_hls or address.kind is not Kind.HTTP
+        form = container.format.name
+        is_hls = address.kind is Kind.HTTP and "hls" in form
+        is_recording = address.kind is Kind.HTTP and container.duration is not None
         self.ends = address.kind is Kind.FILE
+        # A file, a recording and HLS come faster than they are to be shown, and so are slowed down.
+        self.comes_in_bursts = is_hls or is_recording or self.ends
+        self.has_stamps = self.ends or form not in TIMELESS
 
     def decode(
         self, on_packet: Callable[[], None], on_error: Callable[[], None]

@@ -1,6 +1,7 @@
 """Pictures of the decoder: right size, right colours, upright, and independent of the decoder's memory."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -166,11 +167,42 @@ async def test_a_turned_camera_gives_upright_pictures(
     assert number_of(np.rot90(picture.luma(1), degrees // 90)) == 0
 
 
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((-1, 0, 0, 1), np.fliplr),
+        ((0, 1, 1, 0), lambda rgb: np.swapaxes(rgb, 0, 1)),
+    ],
+    ids=["left to right", "upright phone, front camera"],
+)
+async def test_a_mirrored_picture_is_shown_as_players_show_it(
+    tmp_path: Path,
+    matrix: tuple[int, int, int, int],
+    shown: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+) -> None:
+    clip = displayed(make_clip(tmp_path / "clip.mp4", pictures=3), *matrix)
+
+    picture = (await view(clip, fps=25).collect(1, lossless=True))[0].picture
+
+    expected = shown(draw(0, 320, 240))
+    assert (picture.height, picture.width) == expected.shape[:2]
+    whole = picture.region(0, 0, picture.width, picture.height)
+    assert abs(whole.astype(int) - expected).mean() < 12
+    part = picture.region(33, 20, 80, 91)
+    assert abs(whole[20:91, 33:80].astype(int) - part).mean() < 2
+    assert abs(picture.rgb(picture.width, picture.height).astype(int) - expected).mean() < 12
+    np.testing.assert_array_equal(picture.luma(1), picture.planes(None).luma)
+
+
 def turned(clip: Path, degrees: int) -> Path:
-    """Write a display matrix into the track header (ISO/IEC 14496-12, 8.3.2)."""
     a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    return displayed(clip, a, b, -b, a)
+
+
+def displayed(clip: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write a display matrix into the track header (ISO/IEC 14496-12, 8.3.2)."""
     one = 1 << 16
-    matrix = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, 0, 0, 1 << 30)
+    matrix = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
     data = bytearray(clip.read_bytes())
     start = data.index(b"tkhd") + 4 + 40
     data[start : start + 36] = matrix

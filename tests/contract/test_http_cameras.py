@@ -13,6 +13,7 @@ from aiohttp import web
 from PIL import Image
 
 from orchestrator.errors import CameraError, CameraStalled, CameraUnreachable, StreamEnded
+from orchestrator.frame import Frame
 from orchestrator.settings import CaptureSettings
 from tests.capture.viewing import numbers, view
 from tests.servers.synthetic import draw, make_clip
@@ -89,6 +90,16 @@ async def test_mjpeg_is_timed_by_arrival_because_it_carries_no_times() -> None:
     assert watched.pending == 0
 
 
+async def test_a_recording_is_shown_at_its_own_speed_however_fast_it_comes(tmp_path: Path) -> None:
+    make_clip(tmp_path / "door.mp4", pictures=50)
+    async with serving([web.static("/", tmp_path)]) as address:
+        frames: list[Frame] = []
+        with pytest.raises(StreamEnded):
+            await view(f"{address}/door.mp4", fps=5).collect(each=frames.append)
+    assert numbers(frames) == list(range(0, 50, 5))
+    assert frames[-1].received_s - frames[0].received_s > 1.5
+
+
 async def test_an_mjpeg_camera_that_falls_silent_is_told() -> None:
     settings = CaptureSettings(connect_timeout=1, read_timeout=0.5)
     async with serving([mjpeg_camera(5, 25)]) as address:
@@ -142,6 +153,22 @@ async def test_what_the_server_answers_is_told_in_words(status: int, reason: str
     async with serving([web.get("/x", refuse)]) as address:
         with pytest.raises(CameraUnreachable, match=reason):
             await view(f"{address}/x").collect(1)
+
+
+async def test_a_still_picture_is_not_a_camera_and_is_not_asked_for_again_and_again() -> None:
+    async def still(request: web.Request) -> web.Response:
+        return web.Response(body=jpeg(0), content_type="image/jpeg")
+
+    async with serving([web.get("/snapshot.jpg", still)]) as address:
+        with pytest.raises(CameraUnreachable, match="perhaps a still picture") as refused:
+            await view(f"{address}/snapshot.jpg").collect(1)
+    assert refused.value.lasting
+
+
+async def test_a_server_that_does_not_encrypt_is_told_so() -> None:
+    async with serving([mjpeg_camera(5, 25)]) as address:
+        with pytest.raises(CameraUnreachable, match="that the camera encrypts"):
+            await view(f"{address}/mjpeg".replace("http:", "https:")).collect(1)
 
 
 async def test_a_web_page_is_not_a_camera() -> None:
