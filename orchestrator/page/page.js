@@ -49,6 +49,8 @@ function setLost(now) {
   if (lost && !now) cards.forEach(stopPicture); // streams of before are dead; the next poll opens them anew
   lost = now;
   find("#lost").hidden = !now;
+  document.body.classList.toggle("lost", now); // what is shown is of before
+  if (now) showStatus("unhealthy", "no answer");
 }
 
 // Cameras
@@ -227,9 +229,8 @@ function tone(event) {
 }
 
 function showHealth({ status, components }) {
-  find("#status").textContent = status;
-  find("#status").className = `pill ${status}`;
   const { system, cameras, ...parts } = components;
+  showStatus(status, status, `${cameras.online}/${cameras.total}`);
   const entries = Object.entries(parts).filter(([, part]) => part.enabled !== false);
   const rows = entries.map(([name, part]) => {
     const row = element("li", name, part.healthy ? "" : "ill");
@@ -244,7 +245,12 @@ function showHealth({ status, components }) {
     rows.push(row);
   }
   find("#health").replaceChildren(...rows);
-  document.title = `FESS · ${status} · ${cameras.online}/${cameras.total}`;
+}
+
+function showStatus(tone, ...words) {
+  find("#status").textContent = words[0];
+  find("#status").className = `pill ${tone}`;
+  document.title = ["FESS", ...words].join(" · ");
 }
 
 // Words

@@ -177,8 +177,13 @@ async def test_the_page_says_when_the_process_is_gone(open_site: OpenSite, tmp_p
     async with filmed(site, 1), chromium(tmp_path / "profile") as page:
         await page.open(site.origin)
         await moving(page, 1)
+        await page.until("document.querySelector('#status').innerText === 'healthy'")
         await site.server.__aexit__(None, None, None)
         await page.until("!document.querySelector('#lost').hidden")
+        assert await page.evaluate("document.querySelector('#status').innerText") == "no answer"
+        assert await page.evaluate("document.title") == "FESS · no answer"
+        badge = "getComputedStyle(document.querySelector('.badge')).visibility"
+        assert await page.evaluate(badge) == "hidden"  # nothing is live
 
 
 async def test_behind_a_token_the_page_opens_with_it_and_keeps_it_out_of_sight(
