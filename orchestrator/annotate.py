@@ -2,6 +2,7 @@
 
 import functools
 import io
+import unicodedata
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,22 @@ STYLES: dict[Kind, Style] = {
     "person": Style((235, 235, 235), (0, 0, 0), dashed=True),
     "object": Style((86, 180, 233), (0, 0, 0), dashed=False),
 }
+
+# Letters that are no accented ones. Pillow's own font has those of ASCII.
+_LETTERS = str.maketrans(
+    {
+        "ß": "ss",
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+        "đ": "d",
+        "Đ": "D",
+        "æ": "ae",
+        "Æ": "AE",
+        "\u0131": "i",
+    }
+)
 
 
 def annotate(view: View, width: int) -> bytes:
@@ -77,13 +94,19 @@ def caption(mark: Mark) -> str:
     """What stands at the box."""
     match mark.kind:
         case "known":
-            return f"{mark.label} {mark.confidence:.2f}"
+            return f"{unaccented(mark.label)} {mark.confidence:.2f}"
         case "unauthorised":
-            return f"! {mark.label} {mark.confidence:.2f}"
+            return f"! {unaccented(mark.label)} {mark.confidence:.2f}"
         case "stranger":
             return f"? {mark.label} #{mark.track_id}"
         case "person" | "object":
             return f"{mark.label} {mark.confidence:.2f}"
+
+
+def unaccented(name: str) -> str:
+    """A name in the Latin letters that the font has; the page beside the picture shows it as it is written."""
+    parts = unicodedata.normalize("NFD", name.translate(_LETTERS))
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 @functools.cache

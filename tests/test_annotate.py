@@ -68,6 +68,11 @@ def test_the_words_tell_the_kinds_apart_without_colour() -> None:
     assert caption(mark("car", "object", confidence=0.5)) == "car 0.50"
 
 
+def test_a_name_is_drawn_without_the_accents_that_the_font_lacks() -> None:
+    assert caption(mark("Jörg Łukasz Weiß", "known")).startswith("Jorg Lukasz Weiss ")
+    assert caption(mark("Zoë", "unauthorised")).startswith("! Zoe ")
+
+
 def test_a_name_in_any_script_is_drawn() -> None:
     for name in ("Зоя", "李雷", "محمد", "Anna\nBo", "x" * 500, ""):
         assert draw(view(mark(name, "known")), 640).shape == (360, 640, 3)
