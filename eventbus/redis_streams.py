@@ -7,6 +7,7 @@ append-only file (docs/decisions/0005-event-delivery.md).
 
 import asyncio
 import logging
+import math
 import os
 import random
 import socket
@@ -191,9 +192,15 @@ class _Reader:
             self._in_hand.difference_update((topic, entry_id) for entry_id in entry_ids)
             entry_ids.clear()
 
+    @property
+    def _due_in_s(self) -> float:
+        """Until Redis must be told what is done; endless where nothing is."""
+        return self._ack_at - time.monotonic() if any(self._done.values()) else math.inf
+
     async def read(self) -> list[Delivery]:
         """Wait up to a second for entries. Raises RedisError, OSError."""
-        await self.acknowledge()
+        if self._due_in_s <= 0:
+            await self.acknowledge()
         if not self._ready:
             await self._create_groups()
             self._ready = True
@@ -205,7 +212,8 @@ class _Reader:
                 abandoned = await self._claim()
                 if abandoned:
                     return abandoned
-            found = await self._read(dict.fromkeys(self._topics, b">"), self._config.block_ms)
+            block_ms = int(min(self._config.block_ms, max(1.0, self._due_in_s * 1000)))
+            found = await self._read(dict.fromkeys(self._topics, b">"), block_ms)
             return [delivery for _, deliveries in found for delivery in deliveries]
         except ResponseError as error:
             if str(error).startswith("NOGROUP"):  # the stream was deleted, or Redis came back empty
@@ -267,7 +275,7 @@ class _Reader:
         async def ack() -> None:
             done = self._done[topic]
             done.append(entry_id)
-            if len(done) >= _ACK_AFTER or time.monotonic() >= self._ack_at:
+            if len(done) >= _ACK_AFTER or self._due_in_s <= 0:
                 await self.acknowledge()
 
         return delivery_of(topic, entry_id, fields, ack)

@@ -1,6 +1,7 @@
 """The composition root: builds every object of a process and passes it in; nothing else does."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ class App:
         models = await await_models(self._triton, self._process.settings, follow=True)
         self._models = models
         faces = None if models.faces is None else self._faces(models.faces)
+        # What was loaded by now stays: nobody waits 80 ms again for the collector to walk it.
+        gc.freeze()
         async with asyncio.TaskGroup() as tasks:
             for part in (self._gallery, self._cache):
                 if part is not None:

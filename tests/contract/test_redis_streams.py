@@ -213,6 +213,29 @@ async def test_what_a_member_left_behind_is_taken_over_by_another(
         assert await numbers(bus, topics.alerts, 3, consumer="awake") == [0, 1, 2]
 
 
+async def test_what_is_done_is_acknowledged_soon_though_nothing_more_comes(
+    redis_server: EmbeddedRedis, topics: Topics
+) -> None:
+    async with opened(config_of(redis_server), topics) as bus, client(redis_server) as redis:
+
+        async def pending() -> int:
+            found: Any = await redis.xpending(topics.motion, "test")
+            return int(found["pending"])
+
+        await redis.xgroup_create(topics.motion, "test", id="0", mkstream=True)
+        await bus.publish([motion("door", 0), motion("door", 1)])
+        reading = numbers(bus, topics.motion, 3)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            read = tasks.create_task(reading)
+            while not await pending():
+                await asyncio.sleep(0.01)
+            while await pending():
+                await asyncio.sleep(0.01)
+            assert not read.done()
+            await bus.publish([motion("door", 2)])
+        assert read.result() == [0, 1, 2]
+
+
 async def test_a_reader_goes_on_when_its_stream_was_deleted(
     redis_server: EmbeddedRedis, topics: Topics
 ) -> None:

@@ -17,17 +17,17 @@ from eventbus.events import (
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BOX = BoundingBox(x1=10.0, y1=20.0, x2=110.0, y2=220.0)
+PERSON = DetectedObject(object_class="person", confidence=0.9, bbox=BOX, track_id=1)
 
 
-def motion(camera_id: str, number: int) -> MotionDetectionEvent:
-    moment = EPOCH + timedelta(milliseconds=200 * number)
-    person = DetectedObject(object_class="person", confidence=0.9, bbox=BOX, track_id=1)
+def motion(camera_id: str, number: int, moment: datetime | None = None) -> MotionDetectionEvent:
+    moment = moment or EPOCH + timedelta(milliseconds=200 * number)
     return MotionDetectionEvent(
         event_id=event_id("motion.detected", camera_id, moment, str(number)),
         timestamp=moment,
         camera_id=camera_id,
         frame_number=number,
-        detected_objects=(person,),
+        detected_objects=(PERSON,),
         total_objects=1,
         confidence_scores=(0.9,),
     )

@@ -71,6 +71,19 @@ async def test_events_reach_the_bus_in_the_order_they_were_handed_over(tmp_path:
     assert not account.dropped
 
 
+async def test_events_that_follow_closely_share_a_call(tmp_path: Path) -> None:
+    bus = UnsteadyBus()
+    async with running(outbox(bus, tmp_path, Account())) as box:
+        for number in range(300):
+            box.put(motion("door", number))
+            await asyncio.sleep(
+                0
+            )  # the bus is quicker than they come: each could have a call of its own
+        await until(lambda: box.waiting == 0)
+    assert bus.seen(bus.topics.motion) == [("door", number) for number in range(300)]
+    assert bus.calls < 100
+
+
 async def test_handing_over_needs_neither_bus_nor_disk_nor_event_loop(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     box = outbox(UnsteadyBus("down"), tmp_path / "file", Account())

@@ -152,7 +152,7 @@ async def _bus(bench: Bench, bus: str) -> list[Figure]:
         bench.say(f"event bus on {bus}: {BAR_PER_S} a second, run {turn + 1}")
         floods.append(await _measured(bus, events, BAR_PER_S))
     flood = _median_run(floods)
-    lost = sum(count for each in floods for _, _, count in each["lost"])
+    lost = sum(sum(each["lost"].values()) for each in floods)
     lost += sum(each["missing"] for each in floods)
     handed, acked = steady["hand_over"], steady["acknowledged"]
     end, rate = flood["end_to_end"], f"{BAR_PER_S:,} a second"
