@@ -161,9 +161,8 @@ class App:
         board.set_state(camera.camera_id, CameraState.CONNECTING, WAITING)
         self._process.metrics.camera_online.labels(camera.camera_id).set(0)
         try:
-            await asyncio.wait(
-                [ready]
-            )  # unlike `await ready`, leaves it to the others when this camera is removed
+            # Unlike `await ready`, this leaves it to the others when this camera is removed.
+            await asyncio.wait([ready])
         finally:
             board.remove_camera(camera.camera_id)
 
