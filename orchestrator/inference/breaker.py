@@ -1,9 +1,13 @@
 """Holds requests back while a server is down, and lets one through now and then to see."""
 
+import math
 import time
 from collections.abc import Callable
 
 from orchestrator.errors import InferenceUnavailable
+
+# A server that is busy answers some of all the requests in time; one that hangs, or always is late, none.
+SILENT_S = 2.0
 
 
 class Breaker:
@@ -23,6 +27,7 @@ class Breaker:
         self._clock = clock
         self._failed = 0
         self._next_try_s = 0.0
+        self._succeeded_s = -math.inf
 
     @property
     def is_open(self) -> bool:
@@ -39,6 +44,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         was_open, self._failed = self.is_open, 0
+        self._succeeded_s = self._clock()
         if was_open:
             self._on_change(False)
 
@@ -48,3 +54,10 @@ class Breaker:
         if self.is_open and not was_open:
             self._next_try_s = self._clock() + self._reset_s
             self._on_change(True)
+
+    def unanswered(self) -> None:
+        """Nothing came in time. Counts as a failure, but does not open while others are answered."""
+        if self._clock() - self._succeeded_s >= SILENT_S:
+            self.failed()
+        elif not self.is_open:
+            self._failed = min(self._failed + 1, self._limit - 1)

@@ -277,10 +277,10 @@ class TritonClient:
                 return InferenceOutdated(f"Triton refused a request for {model}: {message}")
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return InferenceInvalid(f"Triton refused a request for {model}: {message}")
-        # No answer in time counts against the server too: one that hangs answers nothing.
-        self._breaker.failed()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._breaker.unanswered()
             return InferenceStale(f"Triton did not answer for {model} in time")
+        self._breaker.failed()
         return InferenceUnavailable(f"Triton at {self._url}, model {model}: {message}")
 
 

@@ -222,8 +222,8 @@ def outcome_of(quiet: list[Window], swaps: list[Window], took_s: list[float]) ->
         figures,
         (
             "Production settings, every sampled frame inspected. Lost: busy, as the camera's frame before was still at "
-            "work; stale after half a second; or in error: its request was refused, or held back for a second because "
-            "several before were not answered in time, as on a machine that is too busy.",
+            "work; stale after half a second; or in error: its request was refused, or held back because none had "
+            "been answered in time for two seconds.",
             "Two versions of the same weights, so that what is measured is the swap; named in turns, as `fess models "
             "rollback` does, "
             f"found by the embedded Triton's poll. Windows of {WINDOW_S:g} s, with a swap and without in turns. "
