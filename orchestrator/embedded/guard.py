@@ -89,7 +89,7 @@ class Guard:
         pid = os.fork()
         if pid:
             return pid
-        os.setsid()
+        os.setpgid(0, 0)
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this guard itself be killed
         if os.getppid() != guard:
             os._exit(127)

@@ -55,7 +55,7 @@ class GuardedProcess:
             pass_fds=(lock_fd,),
             cwd=launch.folder,
             env=_environment(launch.environment),
-            start_new_session=True,  # Ctrl-C is for us: the server stays until we have drained
+            process_group=0,  # Ctrl-C is for us: the server stays until we have drained
         )
         assert guard.stdout is not None
         said = await guard.stdout.readline()

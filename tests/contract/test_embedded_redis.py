@@ -66,6 +66,14 @@ def test_it_listens_on_loopback_only(redis_server: EmbeddedRedis) -> None:
     assert listening == [("127.0.0.1", redis_server.port)]
 
 
+def test_ctrl_c_is_not_for_it_and_yet_priorities_hold_between_it_and_us(
+    redis_server: EmbeddedRedis,
+) -> None:
+    """Linux may share the cores between sessions first, and heed priorities only within each."""
+    assert os.getpgid(redis_server.pid) != os.getpgid(0)
+    assert os.getsid(redis_server.pid) == os.getsid(0)
+
+
 def test_it_throws_nothing_out_to_make_room(redis_server: EmbeddedRedis) -> None:
     with connect(redis_server) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
