@@ -135,6 +135,23 @@ def test_the_real_models_are_served(triton: EmbeddedTriton) -> None:
         client.close()
 
 
+def test_nobody_who_answers_keeps_the_low_priority_at_which_models_are_loaded(
+    triton: EmbeddedTriton,
+) -> None:
+    threads = [
+        int(thread.name)
+        for process in _with_children(triton.pid)
+        for thread in Path(f"/proc/{process.pid}/task").iterdir()
+    ]
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {usual}
+
+
+def test_onnx_runtime_keeps_no_notes_for_its_maker(triton: EmbeddedTriton) -> None:
+    files = {file.path for process in _with_children(triton.pid) for file in process.open_files()}
+    assert not [path for path in files if "Microsoft" in path]
+
+
 def test_metrics_are_served(start_triton: StartTriton) -> None:
     server = start_triton()
     assert b"nv_inference_count" in get(server.metrics_url)

@@ -7,16 +7,35 @@ See docs/decisions/0003-embedded-servers.md.
 
 import ctypes
 import hashlib
+import importlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-import onnxruntime
-import triton_python_backend_utils as pb_utils  # exists only inside Triton's stub, untyped: hence Any
-from numpy.typing import NDArray
+T = TypeVar("T")
+
+NICE = 10
+
+
+def _stepping_back(work: Callable[[], T]) -> T:
+    """Do it at a lower priority, for cameras may be running that want the cores.
+
+    In a thread that ends with it, as no privilege is needed to lower a thread's priority, but to raise it again.
+    """
+    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICE,)) as thread:
+        return thread.submit(work).result()
+
+
+# A fifth of what a load costs. The imports below then find it done.
+_stepping_back(lambda: importlib.import_module("onnxruntime"))
+
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402 - only inside Triton's stub, untyped: hence Any
+from numpy.typing import NDArray  # noqa: E402
 
 Array = NDArray[Any]  # its dtype is the model's
 
@@ -48,19 +67,33 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
-        model = _vouched(path)
         providers = _providers(config, args)
-        if "openvino" in providers:
-            self._session: Any = OpenVino(model, config, args["model_name"])
-        else:
-            self._session = _session(model, config, providers)
+
+        def make() -> Any:
+            model = _vouched(path)
+            if "openvino" in providers:
+                return OpenVino(model, config, args["model_name"])
+            return _session(model, config, providers)
+
+        # Threads of the model's own inherit the priority of whoever starts them, and would keep it.
+        alone = _parameter(config, "intra_op_thread_count", 1) == 1
+        self._session: Any = _stepping_back(make) if alone else make()
         _require_signature(config, self._session)
         self._inputs = [each["name"] for each in config["input"]]
         self._outputs = [each["name"] for each in config["output"]]
         self._batches = config.get("max_batch_size", 0) > 0
+        # Triton runs these before it lets anybody else ask, each as a batch of its own.
+        warm_ups = sum(each.get("count") or 1 for each in config.get("model_warmup", ()))
+        self._warm_ups = warm_ups if alone else 0
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer every request; a batch that fails is an error to each of its requests, and no more."""
+        if self._warm_ups:
+            self._warm_ups -= 1
+            return _stepping_back(lambda: self._execute(requests))
+        return self._execute(requests)
+
+    def _execute(self, requests: Sequence[Any]) -> list[Any]:
         if not self._batches:
             return [response for request in requests for response in self._answer([request])]
         return self._answer(requests)
