@@ -141,8 +141,8 @@ class TritonKind:
                 **files.environment(),
                 "FESS_TRITON_DEVICE": self._device,
                 "OPENBLAS_NUM_THREADS": "1",  # the stubs' numpy computes nothing
+                # ONNX Runtime would note every model and machine in the user's home, and tell its maker.
                 "ORT_DISABLE_TELEMETRY": "1",
-                # It would note every model and machine in the user's home, and tell its maker.
             },
             grace_s=GRACE_S,
             shm_prefix=self._shm_prefix,
