@@ -20,6 +20,8 @@ pytest_plugins = [
 
 ROOT = Path(__file__).resolve().parents[1]
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as `fess` does
+
 
 @pytest.fixture(scope="session")
 def models_mirror() -> Path:
