@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -58,7 +59,11 @@ class Stages:
 
 
 class CameraPipeline:
-    """Holds one camera's tracks; frames are inspected one at a time, in order."""
+    """Holds one camera's tracks; frames are inspected in the order they are given.
+
+    The next may be given while one is still on its way: it is looked at and detected meanwhile, and what depends on
+    the frame before waits for that.
+    """
 
     def __init__(
         self,
@@ -81,14 +86,29 @@ class CameraPipeline:
         self._motion_due_s = float("-inf")
         self._reporter = stages.reporter
         self._person_classes = person_classes(stages.reporter.labels)
+        self._through = asyncio.Event()
+        self._through.set()
+        self._looking = asyncio.Lock()
+        # In a replay each frame is asked for alone: what is found must not depend on what else was in its batch.
+        self._asking = asyncio.Lock() if policy.max_age_s is None else nullcontext()
 
     async def inspect(self, frame: Frame) -> None:
-        """Take one frame all the way; it leaves the ledger exactly once, cancelled or not."""
+        """Take one frame all the way; it leaves the ledger exactly once, cancelled or not.
+
+        None gets past one that was cancelled or ended by a bug, and that one does not end before those before it.
+        """
+        before, through = self._through, asyncio.Event()
+        self._through = through
         skipped: Skip | None = Skip.ERROR  # unless it ends by a bug, this is replaced
         try:
-            skipped = await self._walk(frame)
+            skipped = await self._walk(frame, before)
+            await before.wait()
+            through.set()
         except asyncio.CancelledError:
             skipped = Skip.STALE
+            raise
+        except Exception:
+            await before.wait()
             raise
         finally:
             if skipped is None:
@@ -108,11 +128,11 @@ class CameraPipeline:
         """End all tracks, for nobody follows them any more, and report what can still be said of them."""
         self._conclude(self._stages.tracker.close())
 
-    async def _walk(self, frame: Frame) -> Skip | None:
+    async def _walk(self, frame: Frame, before: asyncio.Event) -> Skip | None:
         watch = Stopwatch(frame.received_s, self._metrics, self._clock)
         if self._is_late(frame):
             return Skip.STALE
-        if not self._moves(frame, watch):
+        if not await self._moves(frame, before, watch):
             return Skip.NO_MOTION
         try:
             detections = await self._detect(frame, watch)
@@ -120,6 +140,7 @@ class CameraPipeline:
             if self._is_replay:
                 raise
             return Skip.STALE if isinstance(failure, InferenceStale) else Skip.ERROR
+        await before.wait()
         tracks = self._follow(frame, detections, watch)
         recognised = await self._recognise(frame, tracks, watch)
         self._publish(frame, detections, tracks, recognised, watch)
@@ -140,19 +161,22 @@ class CameraPipeline:
         max_age_s = self._policy.max_age_s
         return self._clock() + PATIENCE_S if max_age_s is None else frame.received_s + max_age_s
 
-    def _moves(self, frame: Frame, watch: Stopwatch) -> bool:
-        with watch.stage("motion"):
-            return self._stages.gate.look(
-                frame.picture, frame.pts_s, tracking=self._stages.tracker.live
-            )
+    async def _moves(self, frame: Frame, before: asyncio.Event, watch: Stopwatch) -> bool:
+        gate = self._stages.gate
+        async with self._looking:
+            with watch.stage("motion"):
+                moves = gate.look(frame.picture, frame.pts_s)
+            if moves:
+                return True
+            await before.wait()
+            return self._stages.tracker.live and gate.look_again(frame.pts_s)
 
     async def _detect(self, frame: Frame, watch: Stopwatch) -> Detections:
-        with watch.stage("detection"):
-            found = await self._stages.detector.detect(
-                frame.picture, deadline_s=self._deadline_s(frame)
-            )
-        if found.model is not None and found.model != self._reporter.model:
-            self._adopt(found.model)
+        async with self._asking:
+            with watch.stage("detection"):
+                found = await self._stages.detector.detect(
+                    frame.picture, deadline_s=self._deadline_s(frame)
+                )
         self._metrics.detection_latency.labels(self._camera.camera_id).observe(
             self._clock() - frame.received_s
         )
@@ -169,6 +193,8 @@ class CameraPipeline:
         self._person_classes = person_classes(model.labels)
 
     def _follow(self, frame: Frame, detections: Detections, watch: Stopwatch) -> tuple[Track, ...]:
+        if detections.model is not None and detections.model != self._reporter.model:
+            self._adopt(detections.model)
         with watch.stage("tracking"):
             update = self._stages.tracker.update(detections, frame.pts_s)
         self._conclude(update.ended)

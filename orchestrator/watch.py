@@ -13,6 +13,7 @@ from orchestrator.board import Board
 from orchestrator.camera import Camera, CameraState
 from orchestrator.capture.address import is_file
 from orchestrator.capture.backoff import Backoff
+from orchestrator.capture.handing import hand_on
 from orchestrator.capture.reader import Continuity
 from orchestrator.capture.stream import open_frames
 from orchestrator.capture.supervisor import supervise
@@ -29,6 +30,9 @@ from orchestrator.report import Reporter
 from orchestrator.settings import AlertsSettings, Settings
 from orchestrator.tracking.byte_tracker import ByteTracker
 
+# Of all files together, frames on their way beside one of each: a batch, for Triton to run while that before is
+# tracked, recognised and reported. Not more, for each waits in its queue, whose patience has an end.
+AHEAD = 8
 # Multiples of it, modulo 1, stay evenly spread however many there are.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -69,6 +73,7 @@ class CameraWatch:
         self._metrics = metrics
         self._replay = replay
         self._alerts = AlertRules(alert_config(settings.alerts), lost=lost)
+        self._ahead = asyncio.Semaphore(AHEAD)
         self._opening = asyncio.Semaphore(settings.capture.max_opening)
         # Cameras that start together would be looked at together for ever, and wait for each other in Triton.
         self._turns = (number * GOLDEN_RATIO % 1.0 for number in itertools.count())
@@ -96,6 +101,7 @@ class CameraWatch:
                 backoff=Backoff(capture.backoff_base, capture.backoff_cap),
                 opening=self._opening,
                 metrics=self._metrics,
+                ahead=self._ahead if _unhurried(camera) else None,
             )
         except asyncio.CancelledError:
             pipeline.end()
@@ -118,8 +124,7 @@ class CameraWatch:
             lossless=True,
             started_at=started_at,
         ) as frames:
-            async for frame in frames:
-                await pipeline.inspect(frame)
+            await hand_on(frames, pipeline.inspect, ahead=self._ahead)
         pipeline.end()
 
     def pipeline(self, camera: Camera, ledger: CameraLedger) -> CameraPipeline:
@@ -146,9 +151,7 @@ class CameraWatch:
     def _max_age_s(self, camera: Camera) -> float | None:
         if self._replay:
             return None
-        # A file that is read as fast as it is taken has no present to be late for.
-        unhurried = camera.pace == "fast" and is_file(camera)
-        return math.inf if unhurried else self._settings.capture.max_frame_age
+        return math.inf if _unhurried(camera) else self._settings.capture.max_frame_age
 
     def _recogniser(self, camera: Camera) -> FaceRecogniser | None:
         if self._faces is None:
@@ -171,6 +174,11 @@ class CameraWatch:
             model=self._models.detector.model,
             thresholds={"score": detector.score_threshold, "nms": detector.nms_threshold},
         )
+
+
+def _unhurried(camera: Camera) -> bool:
+    """A file that is read as fast as it is taken has no present to be late for."""
+    return camera.pace == "fast" and is_file(camera)
 
 
 def alert_config(alerts: AlertsSettings) -> AlertConfig:

@@ -73,12 +73,19 @@ class Site:
     """A camera's path with scripted eyes and everything else real; each step is a frame, 0.2 s apart."""
 
     def __init__(
-        self, camera: Camera, policy: Policy, *, gate: bool = False, rules: FacesSettings = AT_ONCE
+        self,
+        camera: Camera,
+        policy: Policy,
+        *,
+        gate: bool = False,
+        rules: FacesSettings = AT_ONCE,
+        objects: ScriptedObjects | None = None,
     ) -> None:
         self.now_s = 50.0
         self.ledger, self.board, self.registry = CameraLedger(), Board(), CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.objects, self.faces, self.shelf = ScriptedObjects(), ScriptedDetector(), Shelf()
+        self.objects = objects or ScriptedObjects()
+        self.faces, self.shelf = ScriptedDetector(), Shelf()
         self.lines: list[bytes] = []
         self.board.add_camera(camera, self.ledger)
         recogniser = FaceRecogniser(
@@ -159,7 +166,12 @@ LIVE = Policy(score=0.5, max_age_s=0.5, motion_interval_s=0.0)
 
 
 def open_site(
-    policy: Policy = LIVE, *, gate: bool = False, rules: FacesSettings = AT_ONCE, **fields: object
+    policy: Policy = LIVE,
+    *,
+    gate: bool = False,
+    rules: FacesSettings = AT_ONCE,
+    objects: ScriptedObjects | None = None,
+    **fields: object,
 ) -> Site:
     camera = Camera.model_validate({"camera_id": "door", "url": SecretStr("x.mp4"), **fields})
-    return Site(camera, policy, gate=gate, rules=rules)
+    return Site(camera, policy, gate=gate, rules=rules, objects=objects)

@@ -125,6 +125,24 @@ async def test_a_replay_tells_the_clips_own_time_and_leaves_nothing_out(
     assert seconds == pytest.approx([number / 25 for number in range(PICTURES)])
 
 
+async def test_a_replay_that_is_broken_off_has_accounted_for_every_frame(
+    post: Post, camera: Camera
+) -> None:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        replaying = tasks.create_task(post.watch.replay(camera, NOON))
+
+        def break_off(_: Event) -> None:
+            if len(post.events) == 2:
+                replaying.cancel()
+
+        post.on_event = break_off
+    assert replaying.cancelled()
+    assert [event.frame_number for event in post.motion][:3] == [1, 2, 3]
+    (status,) = post.process.board.cameras()
+    assert status.coverage.inspected == len(post.motion)
+    assert status.coverage.pending == 0
+
+
 async def test_a_clip_that_cannot_be_followed_is_tried_again_until_it_can(
     post: Post, camera: Camera, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from orchestrator.camera import Camera, CameraState
 from orchestrator.capture.backoff import Backoff
+from orchestrator.capture.handing import hand_on
 from orchestrator.capture.stream import FrameStream
 from orchestrator.errors import CameraError
 from orchestrator.frame import Frame
@@ -32,6 +33,7 @@ async def supervise(
     backoff: Backoff,
     opening: asyncio.Semaphore,
     metrics: Metrics,
+    ahead: asyncio.Semaphore | None = None,
     on_reason: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -41,6 +43,7 @@ async def supervise(
     open_frames  gives the camera's stream; called anew after each loss
     on_state     told once when the first frame after a loss is there, and once when the camera is lost
     opening      shared by all cameras; held while one is opened, until its first frame or its failure
+    ahead        allows a second frame in hand; see `hand_on`
     on_reason    told at each failure why: a camera that stays lost may be lost for another reason by now
     """
     presence = _Presence(camera, on_state, metrics, clock)
@@ -48,7 +51,7 @@ async def supervise(
     try:
         while True:
             try:
-                await _watch(open_frames, handle, presence, opening)
+                await _watch(open_frames, handle, ahead, presence, opening)
                 return
             except CameraError as error:
                 lived_s = presence.online_for_s()
@@ -75,6 +78,7 @@ def _let_go(error: CameraError) -> None:
 async def _watch(
     open_frames: OpenFrames,
     handle: Callable[[Frame], Awaitable[None]],
+    ahead: asyncio.Semaphore | None,
     presence: "_Presence",
     opening: asyncio.Semaphore,
 ) -> None:
@@ -84,8 +88,7 @@ async def _watch(
             found = await frames.ready()
         if found:
             await presence.set(CameraState.ONLINE)
-        async for frame in frames:
-            await handle(frame)
+        await hand_on(frames, handle, ahead=ahead)
     await presence.set(CameraState.ENDED, "the file has ended")
 
 

@@ -61,14 +61,8 @@ class MotionGate:
         self._moved_s = -math.inf
         self._inspected_s = 0.0
 
-    def look(self, picture: Picture, pts_s: float, *, tracking: bool = False) -> bool:
-        """Say whether to inspect this frame.
-
-        Args:
-            picture: the frame's pixels.
-            pts_s: seconds on the media clock; never goes back.
-            tracking: somebody is being tracked, seen in the last inspected frame or only just lost.
-        """
+    def look(self, picture: Picture, pts_s: float) -> bool:
+        """Say whether to inspect this frame, even if nobody is being tracked. pts_s: on the media clock."""
         if not self._enabled:
             return True
         if self._grid is None or not self._grid.fits(picture):
@@ -76,12 +70,14 @@ class MotionGate:
             return True
         if self._moves(self._grid.blocks(picture), pts_s):
             self._moved_s = pts_s
-        still_s = pts_s - self._inspected_s
-        worth = (
-            pts_s - self._moved_s <= HOLD_S
-            or still_s >= self._forced_interval_s
-            or (tracking and still_s >= STILL_INTERVAL_S)
-        )
+        moves = pts_s - self._moved_s <= HOLD_S
+        return self._take(pts_s, moves or pts_s - self._inspected_s >= self._forced_interval_s)
+
+    def look_again(self, pts_s: float) -> bool:
+        """Say whether to inspect a frame that `look` was against, because somebody is being tracked."""
+        return self._take(pts_s, pts_s - self._inspected_s >= STILL_INTERVAL_S)
+
+    def _take(self, pts_s: float, worth: bool) -> bool:
         if worth:
             self._inspected_s = pts_s
         return worth

@@ -46,10 +46,11 @@ def watch(
     from_s: float = 0.0,
     tracking: bool = False,
 ) -> list[bool]:
-    return [
-        looker.look(picture, from_s + number / FPS, tracking=tracking)
-        for number, picture in enumerate(pictures)
-    ]
+    looks = []
+    for number, picture in enumerate(pictures):
+        pts_s = from_s + number / FPS
+        looks.append(looker.look(picture, pts_s) or (tracking and looker.look_again(pts_s)))
+    return looks
 
 
 def still(picture: Picture, seconds: float) -> list[Picture]:

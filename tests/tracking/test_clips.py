@@ -46,7 +46,8 @@ def gated(seen: tuple[Look, ...]) -> tuple[Look, ...]:
     """Those that the gate lets through while the tracker follows what they show."""
     looker, tracker, through = gate(), ByteTracker(), list[Look]()
     for look in seen:
-        if looker.look(look.thumbnail, look.pts_s, tracking=tracker.live):
+        moves = looker.look(look.thumbnail, look.pts_s)
+        if moves or (tracker.live and looker.look_again(look.pts_s)):
             tracker.update(look.detections, look.pts_s)
             through.append(look)
     return tuple(through)
