@@ -30,9 +30,6 @@ from orchestrator.report import Reporter
 from orchestrator.settings import AlertsSettings, Settings
 from orchestrator.tracking.byte_tracker import ByteTracker
 
-# Of all files together, frames on their way beside one of each: a batch, for Triton to run while that before is
-# tracked, recognised and reported. Not more, for each waits in its queue, whose patience has an end.
-AHEAD = 8
 # Multiples of it, modulo 1, stay evenly spread however many there are.
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -73,7 +70,6 @@ class CameraWatch:
         self._metrics = metrics
         self._replay = replay
         self._alerts = AlertRules(alert_config(settings.alerts), lost=lost)
-        self._ahead = asyncio.Semaphore(AHEAD)
         self._opening = asyncio.Semaphore(settings.capture.max_opening)
         # Cameras that start together would be looked at together for ever, and wait for each other in Triton.
         self._turns = (number * GOLDEN_RATIO % 1.0 for number in itertools.count())
@@ -101,7 +97,7 @@ class CameraWatch:
                 backoff=Backoff(capture.backoff_base, capture.backoff_cap),
                 opening=self._opening,
                 metrics=self._metrics,
-                ahead=self._ahead if _unhurried(camera) else None,
+                ahead=_unhurried(camera),
             )
         except asyncio.CancelledError:
             pipeline.end()
@@ -124,7 +120,7 @@ class CameraWatch:
             lossless=True,
             started_at=started_at,
         ) as frames:
-            await hand_on(frames, pipeline.inspect, ahead=self._ahead)
+            await hand_on(frames, pipeline.inspect, ahead=True)
         pipeline.end()
 
     def pipeline(self, camera: Camera, ledger: CameraLedger) -> CameraPipeline:

@@ -33,7 +33,7 @@ async def supervise(
     backoff: Backoff,
     opening: asyncio.Semaphore,
     metrics: Metrics,
-    ahead: asyncio.Semaphore | None = None,
+    ahead: bool = False,
     on_reason: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -43,7 +43,6 @@ async def supervise(
     open_frames  gives the camera's stream; called anew after each loss
     on_state     told once when the first frame after a loss is there, and once when the camera is lost
     opening      shared by all cameras; held while one is opened, until its first frame or its failure
-    ahead        allows a second frame in hand; see `hand_on`
     on_reason    told at each failure why: a camera that stays lost may be lost for another reason by now
     """
     presence = _Presence(camera, on_state, metrics, clock)
@@ -51,8 +50,7 @@ async def supervise(
     try:
         while True:
             try:
-                await _watch(open_frames, handle, ahead, presence, opening)
-                return
+                return await _watch(open_frames, handle, ahead, presence, opening)
             except CameraError as error:
                 lived_s = presence.online_for_s()
                 attempt = 0 if lived_s >= backoff.healthy_after_s else attempt
@@ -78,7 +76,7 @@ def _let_go(error: CameraError) -> None:
 async def _watch(
     open_frames: OpenFrames,
     handle: Callable[[Frame], Awaitable[None]],
-    ahead: asyncio.Semaphore | None,
+    ahead: bool,
     presence: "_Presence",
     opening: asyncio.Semaphore,
 ) -> None:

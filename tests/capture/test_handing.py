@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from orchestrator.capture.handing import hand_on
+from orchestrator.capture.handing import QUICK_S, hand_on
 from orchestrator.errors import CameraStalled
 from orchestrator.frame import Frame
 from tests.capture.test_supervisor import frame
@@ -54,44 +54,52 @@ async def test_a_camera_has_one_frame_in_hand_at_a_time() -> None:
 async def test_of_a_file_a_second_one_is_taken_meanwhile_and_no_third() -> None:
     hands = Hands()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(hand_on(played(1, 2, 3), hands.handle, ahead=asyncio.Semaphore(1)))
-        await until(lambda: hands.taken == [1, 2])
+        tasks.create_task(hand_on(played(1, 2, 3, 4), hands.handle, ahead=True, clock=lambda: 0.0))
+        await until(lambda: hands.taken == [1])
+        hands.let_go(1)  # the first says how quickly that goes
+        await until(lambda: hands.taken == [1, 2, 3])
         await asyncio.sleep(0.01)
-        assert hands.taken == [1, 2]
+        assert hands.taken == [1, 2, 3]
         hands.let_go(3)
-    assert hands.taken == [1, 2, 3]
+    assert hands.through == [1, 2, 3, 4]
 
 
-async def test_many_files_together_have_no_more_second_frames_than_are_allowed() -> None:
-    files, ahead = [Hands() for _ in range(5)], asyncio.Semaphore(2)
-    async with asyncio.TaskGroup() as tasks:
-        for hands in files:
-            tasks.create_task(hand_on(played(1, 2, 3), hands.handle, ahead=ahead))
-        await until(lambda: sum(len(hands.taken) for hands in files) == 7)
+async def test_while_frames_take_long_there_is_no_second_one() -> None:
+    hands, now_s = Hands(), [0.0]
+    watching = hand_on(played(*range(1, 7)), hands.handle, ahead=True, clock=lambda: now_s[0])
+
+    async def through(count: int, taken: int) -> None:
+        hands.let_go(count)
+        await until(lambda: len(hands.taken) == taken)
         await asyncio.sleep(0.01)
-        assert sum(len(hands.taken) for hands in files) == 7
-        for hands in files:
-            hands.let_go(3)
-    assert [hands.taken for hands in files] == [[1, 2, 3]] * 5
-    assert not ahead.locked()
+        assert len(hands.taken) == taken
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watching)
+        await through(1, taken=3)
+        now_s[0] += 2 * QUICK_S
+        await through(2, taken=4)
+        await through(1, taken=6)
+        hands.let_go(2)
+    assert hands.through == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_camera_is_lost_once_what_is_in_hand_is_through() -> None:
     hands = Hands()
     async with asyncio.TaskGroup() as tasks:
-        lost = tasks.create_task(_error(played(1, 2, LOST), hands))
-        await until(lambda: hands.taken == [1, 2])
-        hands.let_go(1)
+        lost = tasks.create_task(_error(played(1, 2, 3, LOST), hands))
+        hands.let_go(2)
+        await until(lambda: hands.taken == [1, 2, 3])
         await asyncio.sleep(0.01)
         assert not lost.done()
         hands.let_go(1)
     assert lost.result() is LOST
-    assert hands.through == [1, 2]
+    assert hands.through == [1, 2, 3]
 
 
 async def _error(frames: AsyncIterator[Frame], hands: Hands) -> Exception:
     with pytest.raises(CameraStalled) as caught:
-        await hand_on(frames, hands.handle, ahead=asyncio.Semaphore(1))
+        await hand_on(frames, hands.handle, ahead=True, clock=lambda: 0.0)
     return caught.value
 
 
@@ -99,11 +107,11 @@ async def test_a_bug_comes_out_as_itself_and_nothing_is_left_at_work() -> None:
     hands = Hands()
 
     async def stumble(frame: Frame) -> None:
-        if frame.frame_number == 2:
+        if frame.frame_number == 3:
             raise ZeroDivisionError("a bug")
         await hands.handle(frame)
 
+    hands.let_go(1)
     with pytest.raises(ZeroDivisionError):
-        await hand_on(played(1, 2, 3), stumble, ahead=asyncio.Semaphore(1))
-    assert hands.taken == [1]
-    assert hands.through == []
+        await hand_on(played(1, 2, 3, 4), stumble, ahead=True, clock=lambda: 0.0)
+    assert (hands.taken, hands.through) == ([1, 2], [1])

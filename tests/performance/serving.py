@@ -249,8 +249,9 @@ def _notes() -> tuple[str, ...]:
         "whether a client keeps Triton busy.",
         f"R_wire: a model with the tensors of {MODEL} that computes nothing, no batching: what is left is transport. "
         "2 processes: of ours; perf_analyzer is one, with a thread a request.",
-        f"R_e2e: `fess run` over {FILES} files (640x360) as fast as they are taken, motion gate and faces off, from "
-        f"decoding to the event's acknowledgement by Redis Streams, against concurrency {FILES}.",
+        f"R_e2e: `fess run` over {FILES} files (640x360) as fast as they are taken, up to two frames of each on their "
+        "way, motion gate and faces off, from decoding to the event's acknowledgement by Redis Streams, against "
+        f"concurrency {FILES}.",
     )
 
 
