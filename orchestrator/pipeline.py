@@ -107,7 +107,7 @@ class CameraPipeline:
         except asyncio.CancelledError:
             skipped = Skip.STALE
             raise
-        except Exception:
+        except Exception:  # a bug: what was seen before it is told before it ends this path
             await before.wait()
             raise
         finally:
