@@ -28,7 +28,7 @@ $(STAMP): requirements/all.txt requirements/triton.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "FESS needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements/all.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/all.txt
 	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/triton.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

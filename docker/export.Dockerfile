@@ -11,7 +11,7 @@ COPY requirements/ requirements/
 # What compares runs on ONNX Runtime, which is pinned in all.txt; the rest of what it needs is in runtime.txt.
 RUN awk '/^[a-z]/ { wanted = /^(onnxruntime|flatbuffers)==/ } wanted' requirements/all.txt > onnxruntime.txt \
  && python -m venv --without-pip /opt/fess \
- && pip --python /opt/fess/bin/python install --require-hashes --only-binary=:all: -r requirements/runtime.txt \
+ && pip --python /opt/fess/bin/python install --require-hashes --only-binary=:all: --no-deps -r requirements/runtime.txt \
  && pip --python /opt/fess/bin/python install --require-hashes --only-binary=:all: --no-deps -r onnxruntime.txt
 COPY orchestrator/ orchestrator/
 COPY eventbus/ eventbus/

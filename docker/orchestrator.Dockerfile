@@ -9,7 +9,7 @@ COPY requirements/ requirements/
 RUN sed -n '/^setuptools==/,/^    # via/p' requirements/all.txt > build.txt \
  && pip install --require-hashes --only-binary=:all: -r build.txt \
  && python -m venv --without-pip /opt/fess \
- && pip --python /opt/fess/bin/python install --require-hashes --only-binary=:all: -r requirements/runtime.txt
+ && pip --python /opt/fess/bin/python install --require-hashes --only-binary=:all: --no-deps -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY orchestrator/ orchestrator/
 COPY eventbus/ eventbus/
