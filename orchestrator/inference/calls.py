@@ -9,16 +9,13 @@ refuses it by itself if it is still in the queue.
 
 import asyncio
 import re
-from typing import Any
-
-import grpc
+from functools import partial
 
 from orchestrator.errors import InferenceStale
 from orchestrator.inference.shared_memory import Slot
+from orchestrator.inference.status import CallFailed, Status
+from orchestrator.inference.stream import Stream
 from orchestrator.metrics import Metrics
-
-Message = Any  # protobuf's classes are generated at run time
-Call = Any  # of grpc.aio, untyped
 
 # What Triton says when it refuses a request that waited too long, or when the queue is full:
 # the server is well, the request is late.
@@ -28,20 +25,22 @@ GONE = re.compile(
     r"unknown model: '[^']*' version \S+ is not|unexpected (shape|datatype) for input"
 )
 # Codes of a server that is not there, or hangs.
-UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+UNREACHED = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED)
 # For answers that are still to come when the client is closed; Triton refuses what waits longer than half a second.
 SETTLE_S = 1.0
 # Given-up requests that are kept, with their pixels: 80 MB of RGB. A Triton that hangs leaves far fewer, for the
 # breaker opens; only one that answers everything late comes here.
 MOST_GIVEN_UP = 256
-# Codes that a connection which breaks does not give.
-FROM_TRITON = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+# An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
+GIVEN_UP_S = 30.0
+# What a connection which breaks does not give.
+FROM_TRITON = (Status.INVALID_ARGUMENT, Status.NOT_FOUND)
 
 
 class Calls:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._on_their_way: set[asyncio.Task[Message | grpc.RpcError]] = set()
+        self._on_their_way: set[Stream] = set()
 
     def admit(self) -> None:
         """Raises InferenceStale while too much of what was given up is unanswered."""
@@ -50,72 +49,62 @@ class Calls:
                 f"{MOST_GIVEN_UP} requests that were given up are still on their way to Triton"
             )
 
-    async def answer(self, call: Call, slot: Slot | None, left_s: float) -> Message:
-        """Wait for the answer as long as is left; a slot is looked after. Raises RpcError, TimeoutError."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # To await the call itself and to be cancelled meanwhile would cancel the call.
-        call.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+    async def answer(self, call: Stream, slot: Slot | None, left_s: float) -> bytes:
+        """Wait for the answer as long as is left; a slot is looked after. Raises CallFailed, TimeoutError."""
+        if slot is not None:
+            call.answer.add_done_callback(partial(_let_go, slot))
         try:
             async with asyncio.timeout(left_s):
-                await ended
+                return await asyncio.shield(call.answer)
         except BaseException:  # a cancellation too: whoever leaves, the call goes on
-            self._follow(call, slot)
+            if not call.answer.done():
+                self._follow(call, slot)
             raise
-        found = await _settled(call, slot)
-        if isinstance(found, grpc.RpcError):
-            raise found
-        return found
 
-    def _follow(self, call: Call, slot: Slot | None) -> None:
-        following = asyncio.get_running_loop().create_task(_settled(call, slot))
-        self._on_their_way.add(following)
-        self._metrics.given_up.inc()
-        following.add_done_callback(self._on_their_way.discard)
-        following.add_done_callback(lambda _: self._metrics.given_up.dec())
-        if slot is not None:
-            self._metrics.slots_held.inc()
-            following.add_done_callback(lambda _: self._metrics.slots_held.dec())
+    def _follow(self, call: Stream, slot: Slot | None) -> None:
+        """To its end, or for half a minute where nothing but its pixels depends on it."""
+        held = [self._metrics.given_up, *([] if slot is None else [self._metrics.slots_held])]
+        for gauge in held:
+            gauge.inc()
+        self._on_their_way.add(call)
+        loop = asyncio.get_running_loop()
+        patience = None if slot is not None else loop.call_later(GIVEN_UP_S, call.reset)
+
+        def ended(_: asyncio.Future[bytes]) -> None:
+            self._on_their_way.discard(call)
+            for gauge in held:
+                gauge.dec()
+            if patience is not None:
+                patience.cancel()
+
+        call.answer.add_done_callback(ended)
 
     async def close(self) -> None:
         """Follow them a moment longer, and no more. The slots of those that are left are not used again."""
-        if not self._on_their_way:
-            return
-        _, left = await asyncio.wait(tuple(self._on_their_way), timeout=SETTLE_S)
-        for following in left:
-            following.cancel()
-        if left:
-            await asyncio.wait(left)
+        if self._on_their_way:
+            await asyncio.wait([call.answer for call in self._on_their_way], timeout=SETTLE_S)
 
 
-async def _settled(call: Call, slot: Slot | None) -> Message | grpc.RpcError:
-    """What the call ends with; then a slot is given back, or lost where nobody can tell."""
-    settled = False
-    try:
-        answer = await call
-        settled = True
-    except grpc.RpcError as error:
-        settled = from_triton(error)
-        return error
-    else:
-        return answer
-    finally:
-        if slot is not None:
-            slot.give_back() if settled else slot.lose()
+def _let_go(slot: Slot, answer: asyncio.Future[bytes]) -> None:
+    """The call has ended; its slot is given back, or lost where nobody can tell whether it is still read."""
+    failure = answer.exception()
+    known = failure is None or (isinstance(failure, CallFailed) and from_triton(failure))
+    slot.give_back() if known else slot.lose()
 
 
-def refused_as_late(error: grpc.RpcError) -> bool:
-    return any(words in str(error.details()) for words in REFUSED_AS_LATE)
+def refused_as_late(error: CallFailed) -> bool:
+    return any(words in error.details for words in REFUSED_AS_LATE)
 
 
-def gone(error: grpc.RpcError) -> bool:
-    return GONE.search(str(error.details())) is not None
+def gone(error: CallFailed) -> bool:
+    return GONE.search(error.details) is not None
 
 
-def unreached(error: grpc.RpcError) -> bool:
+def unreached(error: CallFailed) -> bool:
     """Whether nobody answered; Triton itself is in the same words unavailable where no version is ready."""
-    return error.code() in UNREACHED and "unknown model" not in str(error.details())
+    return error.status in UNREACHED and "unknown model" not in error.details
 
 
-def from_triton(error: grpc.RpcError) -> bool:
+def from_triton(error: CallFailed) -> bool:
     """Whether Triton itself refused, and so is done with the request; else the connection may have broken."""
-    return refused_as_late(error) or gone(error) or error.code() in FROM_TRITON
+    return refused_as_late(error) or gone(error) or error.status in FROM_TRITON

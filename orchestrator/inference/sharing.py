@@ -10,20 +10,20 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import grpc
 from tritonclient.grpc import service_pb2
 
 from orchestrator.errors import InferenceUnavailable
+from orchestrator.inference.channel import Channel
 from orchestrator.inference.shared_memory import FOLDER, Region, Slot
 from orchestrator.inference.sharing_notes import Note
+from orchestrator.inference.status import CallFailed, Status
 from orchestrator.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "on", "off"]
-Stub = Any  # generated at run time, untyped
 
 # Triton counts who reads a region since 2.50 (release 24.09). An older one unmaps it under a request, and dies.
 COUNTS_READERS = (2, 50)
@@ -48,7 +48,7 @@ class Sharing:
 
     def __init__(
         self,
-        stub: Stub,
+        channel: Channel,
         mode: Mode,
         *,
         slots: int,
@@ -59,14 +59,14 @@ class Sharing:
         """Prepare; nothing is made yet.
 
         Args:
-            stub: speaks to Triton.
+            channel: to Triton.
             mode: off: never. on: it is a problem where it does not work. auto: it is not.
             slots: requests on their way at once, at most.
             notes: folder of the notes that this and other processes leave for later starts.
             metrics: where it is told which way pixels go.
             clock: monotonic seconds.
         """
-        self._stub = stub
+        self._channel = channel
         self._mode = mode
         self._slots = slots
         self._folder = notes
@@ -116,7 +116,7 @@ class Sharing:
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._unregister_left_behind()
-        except (grpc.RpcError, TimeoutError):
+        except (CallFailed, TimeoutError):
             pass  # a Triton that is gone has forgotten them; any other keeps them until the next start
         if not self._left_behind:
             self._note.remove()
@@ -131,7 +131,7 @@ class Sharing:
         try:
             async with asyncio.timeout(REGISTER_S):
                 await self._renew(size)
-        except (grpc.RpcError, OSError, _Refused, TimeoutError) as error:
+        except (CallFailed, OSError, _Refused, TimeoutError) as error:
             self._failed(error)
         finally:
             self._renewing = False
@@ -149,10 +149,12 @@ class Sharing:
         region = Region(f"{self._note.prefix}{self._number}", size, count)
         try:
             self._left_behind.add(region.name)  # until it is known to be ours
-            await self._stub.SystemSharedMemoryRegister(
+            await self._channel.ask(
+                "SystemSharedMemoryRegister",
                 service_pb2.SystemSharedMemoryRegisterRequest(
                     name=region.name, key=f"/{region.name}", byte_size=region.total_bytes
-                )
+                ),
+                service_pb2.SystemSharedMemoryRegisterResponse,
             )
         finally:
             region.unlink()
@@ -163,7 +165,11 @@ class Sharing:
         await self._unregister_left_behind()
 
     async def _require_counting(self) -> None:
-        answer = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest())
+        answer = await self._channel.ask(
+            "ServerMetadata",
+            service_pb2.ServerMetadataRequest(),
+            service_pb2.ServerMetadataResponse,
+        )
         version = re.match(r"(\d+)\.(\d+)", answer.version)
         if version is None or (int(version[1]), int(version[2])) < COUNTS_READERS:
             raise _Refused(f"Triton {answer.version} does not count who reads shared memory")
@@ -182,21 +188,25 @@ class Sharing:
                 self._left_behind.discard(name)
 
     async def _known_to_triton(self, prefix: str) -> list[str]:
-        answer = await self._stub.SystemSharedMemoryStatus(
-            service_pb2.SystemSharedMemoryStatusRequest()
+        answer = await self._channel.ask(
+            "SystemSharedMemoryStatus",
+            service_pb2.SystemSharedMemoryStatusRequest(),
+            service_pb2.SystemSharedMemoryStatusResponse,
         )
         return [name for name in answer.regions if name.startswith(prefix)]
 
     async def _unregistered(self, name: str) -> bool:
         """Whether Triton holds the region no more; it refuses while a request reads it."""
         try:
-            await self._stub.SystemSharedMemoryUnregister(
-                service_pb2.SystemSharedMemoryUnregisterRequest(name=name)
+            await self._channel.ask(
+                "SystemSharedMemoryUnregister",
+                service_pb2.SystemSharedMemoryUnregisterRequest(name=name),
+                service_pb2.SystemSharedMemoryUnregisterResponse,
             )
-        except grpc.RpcError as error:
+        except CallFailed as error:
             if _is_unavailable(error):
                 raise
-            return error.code() is grpc.StatusCode.NOT_FOUND
+            return error.status is Status.NOT_FOUND
         return True
 
     def _tell(self, region: Region) -> None:
@@ -221,10 +231,10 @@ class Sharing:
 
 
 def _is_unavailable(error: Exception) -> bool:
-    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+    return isinstance(error, CallFailed) and error.status is Status.UNAVAILABLE
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, grpc.RpcError):
-        return str(error.details())
+    if isinstance(error, CallFailed):
+        return error.details
     return str(error) or "Triton did not answer in time"

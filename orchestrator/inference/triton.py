@@ -1,6 +1,6 @@
 """The only place that speaks to Triton: requests with a deadline, a bound and a breaker, over gRPC.
 
-gRPC is untyped and raises one exception for everything; both end here and in `wire.py`.
+Protobuf's messages are untyped; they end here, in `sharing.py` and in `wire.py`.
 """
 
 import asyncio
@@ -8,10 +8,8 @@ import itertools
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 
 from orchestrator.errors import (
     InferenceError,
@@ -22,9 +20,11 @@ from orchestrator.errors import (
 )
 from orchestrator.inference.breaker import Breaker
 from orchestrator.inference.calls import Calls, from_triton, gone, refused_as_late, unreached
+from orchestrator.inference.channel import Channel, read
 from orchestrator.inference.promptness import Promptness
 from orchestrator.inference.shared_memory import room_for
 from orchestrator.inference.sharing import Mode, Sharing
+from orchestrator.inference.status import CallFailed, Status
 from orchestrator.inference.wire import (
     Array,
     Message,
@@ -39,23 +39,8 @@ from orchestrator.ports import ModelVersion
 
 __all__ = ["ServedModel", "TritonClient"]
 
-Channel = Any  # of grpc.aio, untyped
-Method = Any
-
-# The reconnect back-off of gRPC grows to two minutes by default; a restarted Triton must be found within a second.
-CHANNEL = [
-    ("grpc.max_send_message_length", 2**31 - 1),
-    ("grpc.max_receive_message_length", 2**31 - 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-]
 ASK_AGAIN_S = 0.1
 LEAST_S = 0.001
-# An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
-GIVEN_UP_S = 30.0
 # What it says of a region that it has forgotten; the request was not looked at.
 REGION_UNKNOWN = "Unable to find shared memory region"
 
@@ -89,9 +74,7 @@ class TritonClient:
             notes: folder for what a later start must know of that memory.
         """
         self._patient = patient
-        self._channel = grpc.aio.insecure_channel(url, options=CHANNEL)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._infer = _infer_method(self._channel)
+        self._channel = Channel(url)
         self._url = url
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -101,7 +84,7 @@ class TritonClient:
         self._request_ids = itertools.count(1)
         self._calls = Calls(metrics)
         self._sharing = Sharing(
-            self._stub, shared_memory, slots=max_in_flight, notes=notes, metrics=metrics
+            self._channel, shared_memory, slots=max_in_flight, notes=notes, metrics=metrics
         )
 
     async def close(self) -> None:
@@ -117,23 +100,28 @@ class TritonClient:
         asked_s = time.monotonic()
         try:
             ready = [await self._is_ready(model) for model in models] or [await self._is_whole()]
-        except grpc.RpcError as error:
-            raise InferenceUnavailable(f"Triton at {self._url}: {error.details()}") from error
+        except CallFailed as error:
+            raise InferenceUnavailable(f"Triton at {self._url}: {error.details}") from error
         if not all(ready):
             raise InferenceUnavailable(f"Triton at {self._url} is up but not ready; see its log")
         return (time.monotonic() - asked_s) / max(len(models), 1)
 
     async def _is_ready(self, model: str) -> bool:
         question = service_pb2.ModelReadyRequest(name=model)
-        return bool((await self._stub.ModelReady(question, timeout=self._timeout_s)).ready)
+        answer = await self._asked("ModelReady", question, service_pb2.ModelReadyResponse)
+        return bool(answer.ready)
 
     async def _is_whole(self) -> bool:
         question = service_pb2.ServerReadyRequest()
-        return bool((await self._stub.ServerReady(question, timeout=self._timeout_s)).ready)
+        answer = await self._asked("ServerReady", question, service_pb2.ServerReadyResponse)
+        return bool(answer.ready)
 
     async def _metadata(self, model: str, version: str = "") -> Message:
         question = service_pb2.ModelMetadataRequest(name=model, version=version)
-        return await self._stub.ModelMetadata(question, timeout=self._timeout_s)
+        return await self._asked("ModelMetadata", question, service_pb2.ModelMetadataResponse)
+
+    async def _asked(self, method: str, question: Message, answer: type[Message]) -> Message:
+        return await self._channel.ask(method, question, answer, timeout_s=self._timeout_s)
 
     async def check_sharing(self) -> float:
         """Raises InferenceUnavailable where memory must be shared with Triton and is not."""
@@ -150,19 +138,21 @@ class TritonClient:
             number = max(found.versions, key=int, default="")
             # Both of this one version, whatever becomes the served one while we ask.
             metadata = await self._metadata(model, number)
-            answer = await self._stub.ModelConfig(
-                service_pb2.ModelConfigRequest(name=model, version=number), timeout=self._timeout_s
+            answer = await self._asked(
+                "ModelConfig",
+                service_pb2.ModelConfigRequest(name=model, version=number),
+                service_pb2.ModelConfigResponse,
             )
-        except grpc.RpcError as error:
+        except CallFailed as error:
             if gone(error):
-                raise InferenceOutdated(f"model {model}: {error.details()}") from error
+                raise InferenceOutdated(f"model {model}: {error.details}") from error
             if unreached(error):
                 raise InferenceUnavailable(
-                    f"Triton at {self._url} does not answer: {error.details()};"
+                    f"Triton at {self._url} does not answer: {error.details};"
                     " check TRITON_URL, and that the server runs"
                 ) from error
             raise InferenceUnavailable(
-                f"Triton at {self._url} does not serve {model}: {error.details()}; run `fess models fetch`"
+                f"Triton at {self._url} does not serve {model}: {error.details}; run `fess models fetch`"
             ) from error
         parameters = {key: value.string_value for key, value in answer.config.parameters.items()}
         version = ModelVersion(model, number, parameters.get("source_sha256", ""))
@@ -232,7 +222,7 @@ class TritonClient:
             if self._hopeless(model, deadline_s - sent_s):
                 raise InferenceStale("the frame was too old before it could be sent to Triton")
             response = await self._ask(model, tensors, request_id, deadline_s)
-        except (grpc.RpcError, TimeoutError) as error:
+        except (CallFailed, TimeoutError) as error:
             raise self._translated(model.version.name, error) from error
         finally:
             self._slots.release()
@@ -252,32 +242,38 @@ class TritonClient:
             request = infer_request(
                 model, tensors, request_id=request_id, timeout_us=int(left_s * 1e6), slot=slot
             )
-            if slot is None:
-                call = self._infer(request, timeout=max(left_s, GIVEN_UP_S))
-                return await self._calls.answer(call, None, left_s)
             try:
-                return await self._calls.answer(self._infer(request), slot, left_s)
-            except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.UNAVAILABLE and not from_triton(error):
+                call = await self._channel.call("ModelInfer", request, within_s=left_s)
+            except CallFailed:
+                if slot is not None:
+                    slot.give_back()
+                raise
+            try:
+                answer = await self._calls.answer(call, slot, left_s)
+                return read(service_pb2.ModelInferResponse, answer)
+            except CallFailed as error:
+                if slot is None:
+                    raise
+                if error.status is Status.UNAVAILABLE and not from_triton(error):
                     self._sharing.lost()
-                if REGION_UNKNOWN not in str(error.details()):
+                if REGION_UNKNOWN not in error.details:
                     raise
                 # Triton was started anew between two requests, and has not looked at this one.
                 self._sharing.lost()
                 slot = None
 
     def _translated(self, model: str, error: Exception) -> InferenceError:
-        code, message = grpc.StatusCode.DEADLINE_EXCEEDED, ""
-        if isinstance(error, grpc.RpcError):
-            code, message = error.code(), str(error.details())
+        status, message = Status.DEADLINE_EXCEEDED, ""
+        if isinstance(error, CallFailed):
+            status, message = error.status, error.details
             if refused_as_late(error):
                 return InferenceStale(f"Triton refused a late request for {model}: {message}")
             if gone(error):
                 self._breaker.succeeded()
                 return InferenceOutdated(f"Triton refused a request for {model}: {message}")
-        if code is grpc.StatusCode.INVALID_ARGUMENT:
+        if status is Status.INVALID_ARGUMENT:
             return InferenceInvalid(f"Triton refused a request for {model}: {message}")
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if status is Status.DEADLINE_EXCEEDED:
             self._breaker.unanswered()
             return InferenceStale(f"Triton did not answer for {model} in time")
         self._breaker.failed()
@@ -286,14 +282,6 @@ class TritonClient:
 
 def _cause(error: InferenceError) -> str:
     return type(error).__name__.removeprefix("Inference").lower()
-
-
-def _infer_method(channel: Channel) -> Method:
-    """Takes what `infer_request` has serialised."""
-    return channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        response_deserializer=service_pb2.ModelInferResponse.FromString,
-    )
 
 
 def _loop_time(monotonic_s: float) -> float:

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from orchestrator.errors import InferenceInvalid, InferenceOutdated
+from orchestrator.inference.outgoing import Buffer
 from orchestrator.inference.shared_memory import Slot
 from orchestrator.ports import ModelVersion
 
 Array = NDArray[Any]
 Message = Any  # protobuf's classes are generated at run time
 
-# How an element of `raw_input_contents` begins. Serialised parts of a message may be joined, so pixels are copied
-# once, into what gRPC is given, and not into a message first (decision 0018).
+# How an element of `raw_input_contents` begins. Serialised parts of a message may be joined, so pixels are not copied
+# into a message first (decision 0018).
 RAW_CONTENT = bytes([service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
 DTYPES = {"UINT8": np.uint8, "FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 
@@ -68,8 +69,8 @@ def infer_request(
     request_id: str,
     timeout_us: int,
     slot: Slot | None,
-) -> bytes:
-    """One inference, serialised; the tensors' bytes go into the slot where there is one, else into the message."""
+) -> list[Buffer]:
+    """One inference, serialised; the tensors' bytes go into the slot where there is one, else they follow as parts."""
     head = service_pb2.ModelInferRequest(
         model_name=model.version.name, model_version=model.version.version, id=request_id
     )
@@ -82,11 +83,12 @@ def infer_request(
             given.parameters["shared_memory_region"].string_param = slot.region
             given.parameters["shared_memory_byte_size"].int64_param = tensor.nbytes
             given.parameters["shared_memory_offset"].int64_param = places[number]
-    parts: list[bytes | memoryview] = [head.SerializeToString()]
+    parts: list[Buffer] = [head.SerializeToString()]
     if slot is None:
         for tensor in arrays:
-            parts += (RAW_CONTENT + _varint(tensor.nbytes), np.ascontiguousarray(tensor).data)
-    return b"".join(parts)
+            flat = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)
+            parts += (RAW_CONTENT + _varint(tensor.nbytes), flat.data)
+    return parts
 
 
 def _varint(number: int) -> bytes:

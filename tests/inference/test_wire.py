@@ -40,8 +40,8 @@ def as_a_whole(model: ServedModel, tensors: Tensors, request_id: str, timeout_us
 
 
 def parsed(model: ServedModel, tensors: Tensors, request_id: str, timeout_us: int) -> Any:
-    text = infer_request(model, tensors, request_id=request_id, timeout_us=timeout_us, slot=None)
-    return service_pb2.ModelInferRequest.FromString(text)
+    parts = infer_request(model, tensors, request_id=request_id, timeout_us=timeout_us, slot=None)
+    return service_pb2.ModelInferRequest.FromString(b"".join(parts))
 
 
 @st.composite
@@ -87,7 +87,9 @@ def region() -> Iterator[Region]:
 
 def test_pixels_in_shared_memory_are_named_and_not_sent(region: Region) -> None:
     tensors: Tensors = {"images": np.ones(100, np.uint8)}
-    text = infer_request(taking(tensors), tensors, request_id="1", timeout_us=1, slot=region.take())
+    (text,) = infer_request(
+        taking(tensors), tensors, request_id="1", timeout_us=1, slot=region.take()
+    )
     request = service_pb2.ModelInferRequest.FromString(text)
     assert not request.raw_input_contents
     named = request.inputs[0].parameters
