@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 
 from orchestrator.frame import Frame
 from orchestrator.ledger import CameraLedger, Skip
@@ -33,17 +34,23 @@ class Mailbox:
             if self._closed:
                 self._ledger.skipped(Skip.STALE)
                 return
-            if self._frame is not None:
-                self._ledger.skipped(Skip.BUSY)
-            self._frame = frame
-            self._loop.call_soon_threadsafe(self._ready.set)
+            replaced, self._frame = self._frame, frame
+        self._wake()
+        if replaced is not None:
+            self._ledger.skipped(Skip.BUSY)
 
     def finish(self, failure: BaseException | None) -> None:
         """Called by the decode thread, last: no frame follows, because of `failure` or because the file ended."""
         with self._changed:
             self._finished, self._failure = True, failure
-            if not self._closed:
-                self._loop.call_soon_threadsafe(self._ready.set)
+            closed = self._closed
+        if not closed:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Without the lock, which the loop wants at once: it would wait for a thread of lower priority to let it go."""
+        with suppress(RuntimeError):  # the loop has ended meanwhile: nobody waits
+            self._loop.call_soon_threadsafe(self._ready.set)
 
     async def ready(self) -> bool:
         """Wait for a frame without taking it. False: the file ended. Raises what ended the stream."""

@@ -34,6 +34,21 @@ class Whole:
     height: int
 
 
+class _Shared:
+    """A reformatter, and a lock of its own: the loop that cuts out a face waits for no decode thread that scales."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> VideoReformatter:
+        self._lock.acquire()
+        return self._reformatter
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Scaler:
     """Safe to be used from several threads: the decode thread, the event loop, an executor.
 
@@ -43,11 +58,10 @@ class Scaler:
     def __init__(self) -> None:
         self.asked: Whole | None = None
         self._mirrors: bool | None = None
-        self._lock = threading.Lock()
-        self._whole = VideoReformatter()
-        self._region = VideoReformatter()
-        self._planar = VideoReformatter()
-        self._yuv = VideoReformatter()
+        self._whole = _Shared()
+        self._region = _Shared()
+        self._planar = _Shared()
+        self._yuv = _Shared()
 
     def mirrors(self, frame: av.VideoFrame) -> bool:
         """Whether the stream shows its pictures mirrored, as phones store what their front camera sees.
@@ -67,8 +81,8 @@ class Scaler:
         """The whole frame at another size: rgb24, or yuv420p whose numbers mean what they meant."""
         if wanted.kind == "yuv":
             return self._to_yuv(frame, wanted.width, wanted.height)
-        with self._lock:
-            return self._to_rgb(self._whole, frame, wanted.width, wanted.height, frame)
+        with self._whole as reformatter:
+            return _to_rgb(reformatter, frame, wanted.width, wanted.height, frame)
 
     def crop(
         self,
@@ -87,18 +101,18 @@ class Scaler:
         for target, source in zip(cut.planes, planes, strict=True):
             rows = plane_rows(target)
             rows[: source.shape[0], : source.shape[1]] = source
-        with self._lock:
-            return rgb_rows(self._to_rgb(self._region, cut, *(size or (width, height)), like))
+        with self._region as reformatter:
+            return rgb_rows(_to_rgb(reformatter, cut, *(size or (width, height)), like))
 
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame as yuv420p, for formats whose planes are not read directly."""
-        with self._lock:
-            return self._planar.reformat(frame, format="yuv420p", threads=1)
+        with self._planar as reformatter:
+            return reformatter.reformat(frame, format="yuv420p", threads=1)
 
     def _to_yuv(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         standard, extent = colorspace(frame), color_range(frame)
-        with self._lock:
-            return self._yuv.reformat(
+        with self._yuv as reformatter:
+            return reformatter.reformat(
                 frame,
                 width,
                 height,
@@ -111,25 +125,25 @@ class Scaler:
                 threads=1,
             )
 
-    def _to_rgb(
-        self,
-        reformatter: VideoReformatter,
-        frame: av.VideoFrame,
-        width: int,
-        height: int,
-        like: av.VideoFrame,
-    ) -> av.VideoFrame:
-        return reformatter.reformat(
-            frame,
-            width,
-            height,
-            "rgb24",
-            src_colorspace=colorspace(like),
-            src_color_range=color_range(like),
-            dst_color_range=ColorRange.JPEG,
-            interpolation=_method(frame, width, height),
-            threads=1,  # the default starts a pool of threads for every context
-        )
+
+def _to_rgb(
+    reformatter: VideoReformatter,
+    frame: av.VideoFrame,
+    width: int,
+    height: int,
+    like: av.VideoFrame,
+) -> av.VideoFrame:
+    return reformatter.reformat(
+        frame,
+        width,
+        height,
+        "rgb24",
+        src_colorspace=colorspace(like),
+        src_color_range=color_range(like),
+        dst_color_range=ColorRange.JPEG,
+        interpolation=_method(frame, width, height),
+        threads=1,  # the default starts a pool of threads for every context
+    )
 
 
 def _method(frame: av.VideoFrame, width: int, height: int) -> Interpolation:

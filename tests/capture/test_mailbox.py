@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from datetime import UTC, datetime
+from typing import cast
 
 import numpy as np
 import pytest
@@ -47,6 +48,28 @@ async def test_a_waiting_reader_is_woken_by_another_thread() -> None:
 
     assert await taken(mailbox) == 1
     thread.join()
+
+
+async def test_the_loop_is_woken_by_a_thread_that_holds_nothing_the_loop_wants() -> None:
+    """A decode thread has a low priority: for a lock in its hands the loop would wait until it gets a core again."""
+    mailbox = await open_mailbox(CameraLedger())
+    could_look: list[bool] = []
+
+    def look() -> None:
+        could_look.append(mailbox._changed.acquire(timeout=1.0))
+        if could_look[-1]:
+            mailbox._changed.release()
+
+    class Loop:
+        def call_soon_threadsafe(self, _: object) -> None:
+            loop = threading.Thread(target=look)
+            loop.start()
+            loop.join()
+
+    mailbox._loop = cast(asyncio.AbstractEventLoop, Loop())
+    mailbox.put(frame(1))
+    mailbox.finish(None)
+    assert could_look == [True, True]
 
 
 async def test_the_last_frame_is_delivered_before_the_failure_that_followed_it() -> None:

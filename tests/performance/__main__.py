@@ -51,7 +51,7 @@ def main(
     ] = "",
     write: Annotated[
         bool | None,
-        typer.Option(help="Write docs/benchmarks.md; by default unless --quick or --only."),
+        typer.Option(help="Write docs/benchmarks.md; by default unless --quick; not with --only."),
     ] = None,
 ) -> None:
     """Measure, print tables, keep them as JSON in .fess/bench, and write them into docs/benchmarks.md.
@@ -66,6 +66,10 @@ def main(
     parts = tuple(filter(None, only.split(",")))
     if set(parts) - set(PARTS):
         raise typer.BadParameter(f"--only knows {', '.join(PARTS)}")
+    if write and parts:
+        raise typer.BadParameter(
+            "--write replaces the whole section, of which --only measures a part: leave one of them out"
+        )
     bench = Bench(quick, folder, console, cameras, seconds, parts)
     whole = not quick and not parts
     command = " ".join(["python -m tests.performance", *sys.argv[1:]])
