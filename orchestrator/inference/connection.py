@@ -23,7 +23,7 @@ WINDOW_BYTES = 2**30
 SEND_BUFFER_BYTES = 1024 * 1024
 # A host that is gone without a word: seconds until the kernel says so.
 SILENT_S = 10
-NOT_HTTP2 = "what answers there does not speak gRPC; TRITON_URL names Triton's gRPC port, 8001 unless it was changed"
+NOT_HTTP2 = "what answers there may not speak gRPC: TRITON_URL names Triton's gRPC port, 8001 unless it was changed"
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -120,7 +120,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._end(CallFailed(Status.UNAVAILABLE, f"the connection broke: {exc or 'it was closed'}"))
+        words = f"the connection broke: {exc or 'it was closed'}"
+        if not self.opened.done():
+            words = f"it closed the connection and said nothing; {NOT_HTTP2}"
+        self._end(CallFailed(Status.UNAVAILABLE, words))
         self._on_lost(self)
 
     # What the server sends.

@@ -343,9 +343,16 @@ async def test_a_server_that_breaks_the_protocol_is_left(told: Callable[[int], b
 async def test_what_is_no_server_of_grpc_is_told_with_the_mend(told: bytes) -> None:
     peer = Peer(opened=False)
     peer.says(told)
-    with pytest.raises(CallFailed, match=r"does not speak gRPC; TRITON_URL"):
+    with pytest.raises(CallFailed, match="may not speak gRPC: TRITON_URL"):
         await peer.connection.opened
     assert peer.wire.closed
+
+
+async def test_so_is_one_that_closes_without_a_word() -> None:
+    peer = Peer(opened=False)
+    peer.connection.connection_lost(None)
+    with pytest.raises(CallFailed, match=r"said nothing; .* TRITON_URL"):
+        await peer.connection.opened
 
 
 @given(
