@@ -20,7 +20,6 @@ LARGEST_HEADERS_BYTES = 65_536
 MOST_UNSENT_BYTES = 256 * 1024 * 1024
 # What a server may send before it hears from us, on a stream and on all of them; told again once half is used up.
 WINDOW_BYTES = 2**30
-SEND_BUFFER_BYTES = 1024 * 1024
 # A host that is gone without a word: seconds until the kernel says so.
 SILENT_S = 10
 NOT_HTTP2 = "what answers there may not speak gRPC: TRITON_URL names Triton's gRPC port, 8001 unless it was changed"
@@ -91,7 +90,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        _tuned(transport.get_extra_info("socket"))
+        _watched(transport.get_extra_info("socket"))
         ours = frames.settings(
             {
                 frames.HEADER_TABLE_SIZE: 0,  # see Headers
@@ -281,9 +280,8 @@ class Connection(asyncio.BufferedProtocol):
             stream.fail(failure)
 
 
-def _tuned(connected: socket.socket) -> None:
-    """A picture goes out in one call, and a host that is gone without a word is noticed."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+def _watched(connected: socket.socket) -> None:
+    """A host that is gone without a word is noticed, by the kernel."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", SILENT_S),

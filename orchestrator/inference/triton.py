@@ -244,7 +244,7 @@ class TritonClient:
             )
             try:
                 call = await self._channel.call("ModelInfer", request, within_s=left_s)
-            except CallFailed:
+            except BaseException:  # it was not sent, for whatever reason
                 if slot is not None:
                     slot.give_back()
                 raise
