@@ -11,7 +11,8 @@ from export.graphs import object_detector as graph
 from export.steps import digest_of_text
 from export.wish import Wish
 
-# The best of all boxes, which are suppressed; MMDeploy's default. ALL of them is slower on a processor.
+# Of all boxes, those that MMDeploy's own file suppresses; its default. What is served, and a plan, look at all of them
+# (decision 24).
 CANDIDATES = 5000
 ALL = -1
 

@@ -26,13 +26,19 @@ class GraphEditor:
         self._graph = self._model.graph
         # Shapes noted by the exporter were inferred for batch 1 and would contradict the edited graph.
         del self._graph.value_info[:]
-        self._opset = next(o.version for o in source.opset_import if o.domain in {"", "ai.onnx"})
+        self._opset: int = next(
+            o.version for o in source.opset_import if o.domain in {"", "ai.onnx"}
+        )
         self._count = 0
         self._rename()
 
     @property
     def graph(self) -> onnx.GraphProto:
         return self._graph
+
+    @property
+    def opset(self) -> int:
+        return self._opset
 
     def single_input(self) -> str:
         """Name of the only input that is not a weight. Raises ModelError if there are more."""

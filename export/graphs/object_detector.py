@@ -8,7 +8,9 @@ RTMDet: Lyu et al. 2022, arXiv:2212.07784.
 import onnx
 
 from export.graphs.editor import FLOAT, INT32, GraphEditor, batched
+from export.graphs.heads import candidates
 from export.graphs.planar import take_pixels
+from export.graphs.pools import chain_maxima
 from export.graphs.rows import pick, select
 from export.manifest import Model
 from orchestrator.errors import ModelError
@@ -31,10 +33,11 @@ def object_detector(source: onnx.ModelProto, model: Model) -> onnx.ModelProto:
             f"{model.name}: expected an end-to-end export with one NonMaxSuppression, "
             f"found {len(suppressions)}; export it with MMDeploy's detection_onnxruntime config"
         )
-    corners, classes = suppressions[0].input[:2]
     door = take_pixels(editor, model)
-    chosen = select(editor, corners, classes, rows=ROWS, iou=IOU, score=SCORE)
-    boxes = pick(editor, chosen, corners, width=4)
+    chain_maxima(editor)
+    found = candidates(editor, suppressions[0], model.preprocessing)
+    chosen = select(editor, found.boxes, found.scores, rows=ROWS, iou=IOU, score=SCORE)
+    boxes = pick(editor, chosen, found.boxes, width=4)
     if door.scale is not None:
         boxes = editor.add("Div", [boxes, door.scale])
     return editor.finish(

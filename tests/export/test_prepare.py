@@ -76,6 +76,21 @@ def test_a_result_of_an_older_recipe_is_made_anew(models_mirror: Path, tmp_path:
     assert up_to_date(EMBEDDER, tmp_path) is None
 
 
+def test_what_an_older_recipe_made_stays_and_the_new_one_is_served_beside_it(
+    models_mirror: Path, tmp_path: Path
+) -> None:
+    first = prepare(models_mirror / EMBEDDER.file, EMBEDDER, tmp_path)
+    note = provenance(first.path)
+    assert note is not None
+    older = note.model_copy(update={"recipe": note.recipe - 1, "result_sha256": "1" * 64})
+    first.path.with_name("provenance.json").write_text(older.model_dump_json())
+    first.path.write_bytes(b"what the older recipe gave")
+    second = prepare(models_mirror / EMBEDDER.file, EMBEDDER, tmp_path)
+    assert first.path.read_bytes() == b"what the older recipe gave"
+    assert second.path == tmp_path / "face_embedder" / "2" / "model.onnx"
+    assert versions.served(tmp_path / "face_embedder") == 2
+
+
 def test_a_tuned_configuration_is_left_alone(models_mirror: Path, tmp_path: Path) -> None:
     source = models_mirror / EMBEDDER.file
     made = prepare(source, EMBEDDER, tmp_path)
