@@ -169,7 +169,7 @@ def test_fp32_after_int8_is_another_version(bench: Bench, clips: Path) -> None:
 def lowered(rows: int, ap: float) -> Lowered:
     figures = {"ap": ap, "ap50": ap, "ar": ap}
     return Lowered.model_validate(
-        {"precision": "int8", "rows": rows, "agreement": figures}
+        {"precision": "int8", "rows": rows, "kept": rows, "agreement": figures}
     )
 
 
@@ -189,6 +189,7 @@ def test_the_report_says_which_part_failed() -> None:
         lowered(40, 99.0).model_copy(update={"accuracy": accuracy}).text().split("on labelled")
     )
     assert "passed" in agreed
+    assert "40 rows of float32 from a score of 0.5 as the truth, 40 of them still have it" in agreed
     assert "FAILED" in labelled
 
 
