@@ -10,7 +10,7 @@ from export.accuracy import REFERENCE, Accuracy, Figures
 from export.cost import Cost
 from export.detecting import by_exported, by_mmdetection, by_served, rows_of, session_of
 from export.graphs import object_detector as graph
-from export.lowered import SURE, Lowered
+from export.lowered import SURE, Lowered, kept
 from export.manifest import Model
 from export.mmdetection import MMDetection
 from export.parity import Parity, Rows, difference
@@ -143,6 +143,7 @@ class Proving:
         return Lowered(
             precision=self._wish.precision,
             rows=rows,
+            kept=kept(whole, fewer),
             agreement=Figures.model_validate(agreement),
             accuracy=self._accuracy(labelled, self._wish.lowered_most_loss),
         )

@@ -10,6 +10,12 @@ def inner_convolutions(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in _inner(model) if node.op_type == "Conv"]
 
 
+def across_channels(model: onnx.ModelProto) -> list[str]:
+    """Those of them that are no depthwise ones, each of whose answers has a single channel. Raises ModelError."""
+    inner = [node for node in _inner(model) if node.op_type == "Conv"]
+    return [node.name for node in inner if _groups(node) == 1]
+
+
 def between(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes from the first convolution to the last inner one, with all between. Raises ModelError."""
     after = _after(model)
@@ -41,3 +47,7 @@ def _after(model: onnx.ModelProto) -> set[str]:
 
 def _convolves(node: onnx.NodeProto) -> bool:
     return bool(node.op_type == "Conv")
+
+
+def _groups(convolution: onnx.NodeProto) -> int:
+    return next((each.i for each in convolution.attribute if each.name == "group"), 1)

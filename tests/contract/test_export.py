@@ -30,7 +30,7 @@ from export.wish import Wish
 from orchestrator.errors import ModelError
 from tests.export.checkpoints import Bomb, archived, pickled
 from tests.export.footage import PEOPLE_CLIP
-from tests.export.labelling import seen_by, written
+from tests.export.labelling import BY_EYE, extracted
 from tests.export.mobilefacenets import invented
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +79,12 @@ def tiny(environment: Environment, folder: Path) -> Path:
     return made(environment, folder / "tiny.pth", "seeded", TINY.config, TINY.changes, "80")
 
 
+@pytest.fixture(scope="module")
+def by_eye(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures that labelling.py speaks of."""
+    return extracted(clips, tmp_path_factory.mktemp("frames"))
+
+
 def exported(
     environment: Environment,
     network: str,
@@ -118,26 +124,48 @@ def test_a_trained_network_made_anew_finds_what_its_public_export_finds(
     assert found.box_px < 0.5
 
 
+def test_on_people_that_were_labelled_by_eye_nothing_is_lost_to_mmdetection(
+    environment: Environment, nano: Path, clips: Path, tmp_path: Path, by_eye: Path
+) -> None:
+    proof = exported(
+        environment, "rtmdet-nano", nano, clips, tmp_path, labelled=BY_EYE, images=by_eye
+    ).proof
+    assert proof.accuracy is not None
+    assert (proof.accuracy.pictures, proof.accuracy.boxes) == (76, 69)
+    assert proof.accuracy.figures["MMDetection"].ap > 90
+    for detector in ("exported", "served"):
+        assert abs(proof.accuracy.loss(detector)) < 0.1
+
+
+def test_what_int8_loses_of_people_that_were_labelled_by_eye_is_told_and_refused(
+    environment: Environment, nano: Path, clips: Path, tmp_path: Path, by_eye: Path
+) -> None:
+    # Agreement is far above its limit: only labels tell.
+    with pytest.raises(
+        ModelError, match=r"^int8: served: 1\d\.\d\d points of AP are lost, 1\.0 are allowed; calib"
+    ):
+        exported(
+            environment, "rtmdet-nano", nano, clips, tmp_path,
+            precision="int8", labelled=BY_EYE, images=by_eye,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("pixels", ["planar", "decoded"])
 def test_a_trained_network_finds_in_planes_what_it_finds_in_rgb(
     environment: Environment,
     nano: Path,
-    models_mirror: Path,
     clips: Path,
     tmp_path: Path,
+    by_eye: Path,
     pixels: Pixels,
 ) -> None:
-    public = prepare(models_mirror / NANO.file, NANO, tmp_path / "public")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    seen = seen_by(public.path, list(gather([clips / PEOPLE_CLIP], 40, 320)), pictures)
     proof = exported(
         environment, "rtmdet-nano", nano, clips, tmp_path,
-        pixels=pixels, labelled=written(seen, pictures),
+        pixels=pixels, labelled=BY_EYE, images=by_eye,
     ).proof  # fmt: skip
     assert proof.accuracy is not None
-    assert proof.accuracy.figures["MMDetection"].ap > 50
-    assert abs(proof.accuracy.loss("served")) < 1
+    assert proof.accuracy.figures["MMDetection"].ap > 90
+    assert abs(proof.accuracy.loss("served")) < 0.5
     variant = proof.variant
     assert variant is not None
     assert (variant.same.missing, variant.same.extra) == (0, 0)

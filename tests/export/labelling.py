@@ -1,7 +1,16 @@
-"""Annotations in COCO's format for pictures of the clips, as somebody would have drawn them."""
+"""Annotations in COCO's format for pictures of the clips: drawn by eye, or as a model sees them.
 
+labels/one_by_one.json is ours, under the project's licence: 69 people in 76 frames of one-by-one-person-detection.mp4
+(Intel, sample-videos, CC BY 4.0). frame-0123.png is frame 123 of the clip, counted from 0. The boxes were drawn by eye
+on enlarged frames, around what is to be seen of each person, and drawn over the frames again to check them, before any
+detector was run. No frames are kept here: `python -m tests.export.labelling CLIPS FOLDER` takes them out of the clip.
+"""
+
+import contextlib
+import io
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +18,45 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from export import coco
+from export.accuracy import Figures
 from export.coco import scale_of
 from export.detecting import by_served
+from export.labelled import Labelled
+from export.mmdeploy.average_precision import evaluate
+from export.parity import Rows
 from orchestrator.inference.letterbox import letterbox
 from orchestrator.picture import ArrayPicture
+from tests.export.footage import PEOPLE_CLIP
+from tests.export.footage import pictures as frames_of
+
+BY_EYE = Path(__file__).parent / "labels" / "one_by_one.json"
+
+
+def extracted(clips: Path, folder: Path) -> Path:
+    """The pictures of BY_EYE, as files in that folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [image["file_name"] for image in json.loads(BY_EYE.read_text())["images"]]
+    numbers = [int(Path(name).stem.removeprefix("frame-")) for name in names]
+    for name, frame in zip(names, frames_of(clips / PEOPLE_CLIP, numbers), strict=True):
+        Image.fromarray(frame).save(folder / name)
+    return folder
+
+
+def judged(
+    labelled: Labelled,
+    rows: Sequence[Rows],
+    scales: coco.Scales,
+    classes: Mapping[int, int],
+    folder: Path,
+) -> Figures:
+    """What those rows of all pictures are worth; the folder gets the files that COCO's tool reads."""
+    images = [image.id for image in labelled.images]
+    (folder / "truth.json").write_text(labelled.truth(scales))
+    (folder / "rows.json").write_text(coco.results(rows, images, scales, classes))
+    job = {"truth": str(folder / "truth.json"), "detections": {"it": str(folder / "rows.json")}}
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Figures.model_validate(evaluate(job)["figures"]["it"])
 
 
 def written(content: dict[str, Any], folder: Path) -> Path:
@@ -68,3 +112,7 @@ def seen_by(
         "categories": [{"id": 1, "name": "person"}],
         "annotations": annotations,
     }
+
+
+if __name__ == "__main__":
+    extracted(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -17,7 +17,7 @@ from export import pictures as sets
 from export.accuracy import Accuracy
 from export.exported import note_of
 from export.gate import admit
-from export.graphs.trunk import between, inner_convolutions
+from export.graphs.trunk import across_channels, between, inner_convolutions
 from export.lowered import Lowered
 from export.lowering import fp16, int8
 from export.proof import Proof
@@ -168,7 +168,9 @@ def test_fp32_after_int8_is_another_version(bench: Bench, clips: Path) -> None:
 
 def lowered(rows: int, ap: float) -> Lowered:
     figures = {"ap": ap, "ap50": ap, "ar": ap}
-    return Lowered.model_validate({"precision": "int8", "rows": rows, "agreement": figures})
+    return Lowered.model_validate(
+        {"precision": "int8", "rows": rows, "kept": rows, "agreement": figures}
+    )
 
 
 def test_few_sure_rows_prove_nothing_about_fewer_bits() -> None:
@@ -187,6 +189,7 @@ def test_the_report_says_which_part_failed() -> None:
         lowered(40, 99.0).model_copy(update={"accuracy": accuracy}).text().split("on labelled")
     )
     assert "passed" in agreed
+    assert "40 rows of float32 from a score of 0.5 as the truth, 40 of them still have it" in agreed
     assert "FAILED" in labelled
 
 
@@ -214,6 +217,10 @@ def kinds(model: onnx.ModelProto) -> dict[str, set[int]]:
     return found
 
 
+def groups(convolution: onnx.NodeProto) -> int:
+    return next((each.i for each in convolution.attribute if each.name == "group"), 1)
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_int8_is_plain_onnx_with_its_signature_and_its_decoding_in_float(
     served: Path, clips: Path, tmp_path: Path, symmetric: bool
@@ -227,7 +234,8 @@ def test_int8_is_plain_onnx_with_its_signature_and_its_decoding_in_float(
     assert [each.name for each in model.graph.output] == ["count", "boxes", "scores", "labels"]
     assert model.graph.input[0] == source.graph.input[0]
     makers = {name: node for node in model.graph.node for name in node.output}
-    inner = set(inner_convolutions(source))
+    # Depthwise ones stay in float where answers do.
+    inner = set(across_channels(source) if symmetric else inner_convolutions(source))
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     lowered = {
         node.name
@@ -235,7 +243,10 @@ def test_int8_is_plain_onnx_with_its_signature_and_its_decoding_in_float(
         if getattr(makers.get(node.input[0]), "op_type", "") == "DequantizeLinear"
     }
     assert lowered == inner
-    assert 0 < len(convolutions) - len(inner) <= 9
+    depthwise = {node.name for node in convolutions if groups(node) > 1}
+    assert len(depthwise) > 30
+    assert inner.isdisjoint(depthwise) is symmetric
+    assert 0 < len({node.name for node in convolutions} - inner - depthwise) <= 9
     signed, unsigned = onnx.TensorProto.INT8, onnx.TensorProto.UINT8
     assert kinds(model)["QuantizeLinear"] == {signed if symmetric else unsigned}
 
