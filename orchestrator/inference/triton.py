@@ -101,10 +101,15 @@ class TritonClient:
         try:
             ready = [await self._is_ready(model) for model in models] or [await self._is_whole()]
         except CallFailed as error:
-            raise InferenceUnavailable(f"Triton at {self._url}: {error.details}") from error
+            raise InferenceUnavailable(self._away(error)) from error
         if not all(ready):
             raise InferenceUnavailable(f"Triton at {self._url} is up but not ready; see its log")
         return (time.monotonic() - asked_s) / max(len(models), 1)
+
+    def _away(self, error: CallFailed) -> str:
+        """What is wrong and, after a semicolon, how to mend it."""
+        mend = "" if "; " in error.details else "; check TRITON_URL, and that the server runs"
+        return f"Triton at {self._url} does not answer: {error.details}{mend}"
 
     async def _is_ready(self, model: str) -> bool:
         question = service_pb2.ModelReadyRequest(name=model)
@@ -147,10 +152,7 @@ class TritonClient:
             if gone(error):
                 raise InferenceOutdated(f"model {model}: {error.details}") from error
             if unreached(error):
-                raise InferenceUnavailable(
-                    f"Triton at {self._url} does not answer: {error.details};"
-                    " check TRITON_URL, and that the server runs"
-                ) from error
+                raise InferenceUnavailable(self._away(error)) from error
             raise InferenceUnavailable(
                 f"Triton at {self._url} does not serve {model}: {error.details}; run `fess models fetch`"
             ) from error

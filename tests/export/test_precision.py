@@ -166,10 +166,11 @@ def test_fp32_after_int8_is_another_version(bench: Bench, clips: Path) -> None:
     assert again.proof.lowered is None
 
 
-def lowered(rows: int, ap: float) -> Lowered:
+def lowered(rows: int, ap: float, kept: int | None = None) -> Lowered:
     figures = {"ap": ap, "ap50": ap, "ar": ap}
+    kept = rows if kept is None else kept
     return Lowered.model_validate(
-        {"precision": "int8", "rows": rows, "kept": rows, "agreement": figures}
+        {"precision": "int8", "rows": rows, "kept": kept, "agreement": figures}
     )
 
 
@@ -179,6 +180,12 @@ def test_few_sure_rows_prove_nothing_about_fewer_bits() -> None:
         lowered(19, 99.0).require()
     with pytest.raises(ModelError, match=r"is 94\.90, at least 95\.0 is needed"):
         lowered(20, 94.9).require()
+
+
+def test_sure_rows_that_a_client_would_not_see_any_more_are_a_loss_whatever_ap_says() -> None:
+    lowered(40, 99.0, kept=38).require()
+    with pytest.raises(ModelError, match=r"of 40 rows .* only 37 still have a score of 0\.5"):
+        lowered(40, 99.0, kept=37).require()
 
 
 def test_the_report_says_which_part_failed() -> None:
