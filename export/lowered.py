@@ -69,11 +69,12 @@ class Lowered(Report):
             raise ModelError(f"{self.precision}: {'; '.join(reasons)}{mend}")
 
     def text(self) -> str:
+        verdict = "FAILED" if self.disagreement() else "passed"
         lines = [
             f"{self.precision + ' against float32':<20}{'AP':>8}{'AP50':>8}{'AR':>8}",
             f"{'served':<20}{self.agreement.ap:>8.2f}{self.agreement.ap50:>8.2f}{self.agreement.ar:>8.2f}",
             f"{self.rows} rows of float32 from a score of {SURE} as the truth, {self.kept} of them still have it; "
-            f"allowed: from {LEAST_AGREEMENT} AP, from {LEAST_KEPT:.0%}: {'FAILED' if self.disagreement() else 'passed'}",
+            f"allowed: from {LEAST_AGREEMENT} AP, from {LEAST_KEPT:.0%}: {verdict}",
         ]
         if self.precision == "fp16":
             lines.append("of rounded weights: a processor computes in float32 all the same")

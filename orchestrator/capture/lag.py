@@ -8,8 +8,9 @@ import math
 # The quickest picture of the last one to two windows says how long the way takes at best. A camera's clock
 # that is wrong by 50 millionths moves by 3 ms meanwhile.
 WINDOW_S = 30.0
-# A stream this far behind is inspected less often until it has caught up.
+# A stream this far behind, for so long, is inspected less often until it has caught up.
 BEHIND_S = 0.25
+STAYS_S = 0.5
 
 
 class Lag:
@@ -34,14 +35,18 @@ class Lag:
 
 
 class Relief:
-    """Leaves out every second frame that is due while the decoder is behind, and needs what they would cost.
+    """Leaves out every second frame that is due while the decoder stays behind, and needs what they would cost.
 
-    Never more than that, for a congested network looks the same and is not helped by it.
+    Never more than that, for a congested network looks the same and is not helped by it. Nor where it is behind for a
+    moment, which passes by itself.
     """
 
     def __init__(self) -> None:
+        self._since_s = math.inf
         self._left_out = False
 
-    def leaves_out(self, lag_s: float) -> bool:
-        self._left_out = lag_s > BEHIND_S and not self._left_out
+    def leaves_out(self, lag_s: float, now_s: float) -> bool:
+        """Of each frame that is due. now_s is monotonic."""
+        self._since_s = min(self._since_s, now_s) if lag_s > BEHIND_S else math.inf
+        self._left_out = now_s - self._since_s >= STAYS_S and not self._left_out
         return self._left_out

@@ -144,9 +144,10 @@ class Reader:
             self._ledger.skipped(Skip.ERROR)
             return
         self.progress.whole()
-        if not self._sampler.wants(pts_s, self._time.step_s, time.monotonic()):
+        now_s = time.monotonic()
+        if not self._sampler.wants(pts_s, self._time.step_s, now_s):
             self._ledger.skipped(Skip.SAMPLING)
-        elif self._relief.leaves_out(lag_s):
+        elif self._relief.leaves_out(lag_s, now_s):
             self._ledger.skipped(Skip.BUSY)
         else:
             picture = AvPicture(decoded.frame, self._scaler)

@@ -41,14 +41,24 @@ def test_a_decoder_that_never_waits_for_a_picture_is_behind_for_as_long_as_that_
     assert found == pytest.approx([2.0] * len(found))
 
 
-def test_a_stream_that_is_behind_is_inspected_half_as_often_until_it_has_caught_up() -> None:
+def inspected(lags_s: list[float], step_s: float = 0.2) -> list[int]:
+    """Which frames that are due are not left out."""
     relief = Relief()
-    behind_s = [0.0, 0.0, 0.4, 0.4, 0.4, 0.4, 0.3, 0.0, 0.0]
-    assert [n for n, lag_s in enumerate(behind_s) if not relief.leaves_out(lag_s)] == [
-        0,
-        1,
-        3,
-        5,
-        7,
-        8,
+    return [
+        n for n, lag_s in enumerate(lags_s) if not relief.leaves_out(lag_s, 1000.0 + n * step_s)
     ]
+
+
+def test_a_stream_that_stays_behind_is_inspected_half_as_often_until_it_has_caught_up() -> None:
+    behind = [0.0, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.0, 0.0]
+    assert inspected(behind) == [0, 1, 2, 3, 5, 7, 8, 9]
+
+
+def test_one_that_is_behind_for_a_moment_catches_up_by_itself() -> None:
+    moment = [0.4, 0.4, 0.4]
+    assert inspected([*moment, 0.1, *moment, 0.0]) == list(range(8))
+
+
+def test_how_soon_does_not_depend_on_how_often_it_is_inspected() -> None:
+    assert inspected([0.4] * 20, step_s=0.04)[:14] == [*range(13), 14]
+    assert inspected([0.4] * 4, step_s=1.0) == [0, 2]
