@@ -54,12 +54,13 @@ class Calls:
         if slot is not None:
             call.answer.add_done_callback(partial(_let_go, slot))
         try:
-            async with asyncio.timeout(left_s):
-                return await asyncio.shield(call.answer)
-        except BaseException:  # a cancellation too: whoever leaves, the call goes on
+            await asyncio.wait((call.answer,), timeout=left_s)
+        finally:  # at a cancellation too: whoever leaves, the call goes on
             if not call.answer.done():
                 self._follow(call, slot)
-            raise
+        if not call.answer.done():
+            raise TimeoutError
+        return call.answer.result()
 
     def _follow(self, call: Stream, slot: Slot | None) -> None:
         """To its end, or for half a minute where nothing but its pixels depends on it."""

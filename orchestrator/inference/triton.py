@@ -214,11 +214,7 @@ class TritonClient:
         deadline_s: float,
     ) -> tuple[Array, ...]:
         request_id = str(next(self._request_ids))
-        try:
-            async with asyncio.timeout_at(_loop_time(deadline_s)):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise InferenceStale("too many requests were already on their way to Triton") from error
+        await self._turn(deadline_s)
         try:
             sent_s = time.monotonic()
             if self._hopeless(model, deadline_s - sent_s):
@@ -231,6 +227,16 @@ class TritonClient:
         self._promptness.answered(model.version.name, sent_s)
         batch = len(tensors[model.inputs[0].name])
         return answered(model, response, outputs, request_id=request_id, batch=batch)
+
+    async def _turn(self, deadline_s: float) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            return
+        try:
+            async with asyncio.timeout_at(_loop_time(deadline_s)):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise InferenceStale("too many requests were already on their way to Triton") from error
 
     def _hopeless(self, model: ServedModel, left_s: float) -> bool:
         return left_s <= 0 or self._promptness.hopeless(model.version.name, left_s)
