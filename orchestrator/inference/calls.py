@@ -9,7 +9,6 @@ refuses it by itself if it is still in the queue.
 
 import asyncio
 import re
-from functools import partial
 
 from orchestrator.errors import InferenceStale
 from orchestrator.inference.shared_memory import Slot
@@ -51,16 +50,15 @@ class Calls:
 
     async def answer(self, call: Stream, slot: Slot | None, left_s: float) -> bytes:
         """Wait for the answer as long as is left; a slot is looked after. Raises CallFailed, TimeoutError."""
-        if slot is not None:
-            call.answer.add_done_callback(partial(_let_go, slot))
+        timer = asyncio.get_running_loop().call_later(left_s, call.send_away)
         try:
-            await asyncio.wait((call.answer,), timeout=left_s)
+            return await call.answer
         finally:  # at a cancellation too: whoever leaves, the call goes on
-            if not call.answer.done():
+            timer.cancel()
+            if not call.ended:
                 self._follow(call, slot)
-        if not call.answer.done():
-            raise TimeoutError
-        return call.answer.result()
+            elif slot is not None:
+                _let_go(slot, call)
 
     def _follow(self, call: Stream, slot: Slot | None) -> None:
         """To its end, or for half a minute where nothing but its pixels depends on it."""
@@ -77,7 +75,10 @@ class Calls:
                 gauge.dec()
             if patience is not None:
                 patience.cancel()
+            if slot is not None:
+                _let_go(slot, call)
 
+        call.wait_anew()
         call.answer.add_done_callback(ended)
 
     async def close(self) -> None:
@@ -86,10 +87,9 @@ class Calls:
             await asyncio.wait([call.answer for call in self._on_their_way], timeout=SETTLE_S)
 
 
-def _let_go(slot: Slot, answer: asyncio.Future[bytes]) -> None:
+def _let_go(slot: Slot, call: Stream) -> None:
     """The call has ended; its slot is given back, or lost where nobody can tell whether it is still read."""
-    failure = answer.exception()
-    known = failure is None or (isinstance(failure, CallFailed) and from_triton(failure))
+    known = call.failure is None or from_triton(call.failure)
     slot.give_back() if known else slot.lose()
 
 

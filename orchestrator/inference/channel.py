@@ -8,9 +8,8 @@ from typing import Any
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from orchestrator.inference.connection import Connection
-from orchestrator.inference.outgoing import Buffer
 from orchestrator.inference.status import CallFailed, Status, head_of
-from orchestrator.inference.stream import Stream
+from orchestrator.inference.stream import Buffer, Stream
 
 Message = Any  # protobuf's classes are generated at run time
 
@@ -71,7 +70,7 @@ class Channel:
                 stream = await self.call(
                     method, (question.SerializeToString(),), within_s=timeout_s
                 )
-                return read(answer, await asyncio.shield(stream.answer))
+                return read(answer, await stream.answer)
         except TimeoutError as error:
             raise CallFailed(
                 Status.DEADLINE_EXCEEDED, f"no answer within {timeout_s:g} s"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.inference import frames
 from orchestrator.inference.frames import Frame, Incoming, ProtocolError, frame, head
-from orchestrator.inference.outgoing import Buffer, Outgoing
+from orchestrator.inference.outgoing import Outgoing
 from orchestrator.inference.status import OF_RESET, CallFailed, Headers, Said, Status
-from orchestrator.inference.stream import PREFIX_BYTES, Stream
+from orchestrator.inference.stream import Buffer, Stream
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 LARGEST_HEADERS_BYTES = 65_536
@@ -26,7 +26,11 @@ NOT_HTTP2 = "what answers there may not speak gRPC: TRITON_URL names Triton's gR
 
 
 class Connection(asyncio.BufferedProtocol):
-    """opened  done once the server has said that it speaks HTTP/2, or with CallFailed."""
+    """What a channel asks on.
+
+    opened       done once the server has said that it speaks HTTP/2, or with CallFailed
+    takes_calls  from then on, until it closes
+    """
 
     def __init__(self, on_lost: Callable[["Connection"], None]) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -40,12 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         self._next = 1
         self._most_streams = frames.LARGEST_WINDOW
         self._unacknowledged = 0
-        self._closing = False
-
-    @property
-    def takes_calls(self) -> bool:
-        opened = self.opened.done() and not self.opened.cancelled()
-        return opened and not self._closing
+        self.takes_calls = False
 
     def call(self, headers: bytes, message: Sequence[Buffer]) -> Stream:
         """Send one message, given in parts; its stream has the answer.
@@ -59,11 +58,9 @@ class Connection(asyncio.BufferedProtocol):
                 Status.RESOURCE_EXHAUSTED, f"the server takes {self._most_streams} calls at once"
             )
         number, self._next = self._next, self._next + 2
-        self._closing = self._next > frames.STREAM_ID  # numbers are used once
-        size = sum(map(len, message))
-        body = memoryview(b"".join((b"\0", size.to_bytes(PREFIX_BYTES - 1, "big"), *message)))
+        self.takes_calls = self._next <= frames.STREAM_ID  # numbers are used once
         stream = self._streams[number] = Stream(
-            number, body, self._outgoing.first_window, self.reset
+            number, message, self._outgoing.first_window, self.reset
         )
         parts: list[Buffer] = [
             head(len(headers), frames.HEADERS, frames.END_HEADERS, number),
@@ -71,6 +68,8 @@ class Connection(asyncio.BufferedProtocol):
         ]
         self._outgoing.fill(parts, stream)
         self._transport.write(b"".join(parts))
+        if stream.unsent:
+            stream.keep()
         return stream
 
     def reset(self, stream: Stream) -> None:
@@ -81,7 +80,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Drop it, and every call on it."""
-        self._closing = True
+        self.takes_calls = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -132,6 +131,7 @@ class Connection(asyncio.BufferedProtocol):
             if given.kind != frames.SETTINGS or given.flags & frames.ACK:
                 raise ProtocolError("no settings came first")
             self.opened.set_result(None)
+            self.takes_calls = True
         if (self._half is not None) != (given.kind == frames.CONTINUATION):
             raise ProtocolError("headers that are not whole")
         match given.kind:
@@ -229,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_goaway(self, payload: bytes) -> None:
         """No new calls; those up to the last it names may still be answered."""
-        self._closing = True
+        self.takes_calls = False
         last = int.from_bytes(payload[:4], "big") & frames.STREAM_ID
         words = payload[8:].decode(errors="replace")
         for stream in [each for each in self._streams.values() if each.number > last]:
@@ -248,14 +248,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Send what waited for room in a window."""
-        if more := self._outgoing.more():
+        if self._outgoing.waits and (more := self._outgoing.more()):
             self._send(more)
 
     def _settled(self, stream: Stream) -> None:
         """It was answered. What of its message was not sent yet is not wanted: tell the server that none will come."""
-        unsent = bool(stream.unsent)
         self._forgotten(stream)
-        if unsent:
+        if stream.unsent:
             code = frames.number(frames.CANCEL)
             self._send(frame(frames.RST_STREAM, 0, stream.number, code))
 
@@ -267,11 +266,11 @@ class Connection(asyncio.BufferedProtocol):
         return known
 
     def _close_if_done(self) -> None:
-        if self._closing and not self._streams and self._transport is not None:
+        if not self.takes_calls and not self._streams and self._transport is not None:
             self._transport.close()
 
     def _end(self, failure: CallFailed) -> None:
-        self._closing = True
+        self.takes_calls = False
         streams, self._streams, self._outgoing = tuple(self._streams.values()), {}, Outgoing()
         if not self.opened.done():
             self.opened.set_exception(failure)

@@ -2,9 +2,7 @@
 
 from orchestrator.inference import frames
 from orchestrator.inference.frames import ProtocolError, head
-from orchestrator.inference.stream import Stream
-
-Buffer = bytes | memoryview
+from orchestrator.inference.stream import Buffer, Stream
 
 
 class Outgoing:
@@ -17,21 +15,23 @@ class Outgoing:
 
     def fill(self, parts: list[Buffer], stream: Stream) -> None:
         """Add as much of a message as there is room for; the rest waits."""
-        total, sent = len(stream.unsent), 0
-        room = min(total, self._window, stream.window)
-        while sent < room:
-            size = min(self._frame_bytes, room - sent)
-            end = frames.END_STREAM if sent + size == total else 0
+        room = min(stream.unsent, self._window, stream.window)
+        while room > 0:
+            size = min(self._frame_bytes, room)
+            end = frames.END_STREAM if size == stream.unsent else 0
             parts.append(head(size, frames.DATA, end, stream.number))
-            parts.append(stream.unsent[sent : sent + size])
-            sent += size
-        self._window -= sent
-        stream.window -= sent
-        stream.unsent = stream.unsent[sent:]
+            parts += stream.take(size)
+            self._window -= size
+            stream.window -= size
+            room -= size
         if stream.unsent:
             self._waiting[stream.number] = stream
         else:
             self._waiting.pop(stream.number, None)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
 
     def more(self) -> bytes:
         """What waited, as far as there is room now."""

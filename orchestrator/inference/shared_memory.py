@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class Slot:
         self._region.lose()
 
 
-def room_for(tensors: Sequence[Array]) -> int:
+def room_for(tensors: Iterable[Array]) -> int:
     """Bytes of a slot that holds them."""
     return sum(_rounded(tensor.nbytes, ALIGNED_BYTES) for tensor in tensors)
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 
 from orchestrator.errors import InferenceUnavailable
 from orchestrator.inference.channel import Channel
-from orchestrator.inference.shared_memory import FOLDER, Region, Slot
+from orchestrator.inference.shared_memory import FOLDER, Array, Region, Slot, room_for
 from orchestrator.inference.sharing_notes import Note
 from orchestrator.inference.status import CallFailed, Status
 from orchestrator.metrics import Metrics
@@ -87,10 +87,11 @@ class Sharing:
         if self._mode == "on" and self.problem:
             raise InferenceUnavailable(f"TRITON_SHARED_MEMORY is on, but: {self.problem}")
 
-    async def slot(self, size: int) -> Slot | None:
+    async def slot(self, tensors: Iterable[Array]) -> Slot | None:
         """Room for a request's tensors, or None: then they travel in the request itself."""
         if self._mode == "off":
             return None
+        size = room_for(tensors)
         region = self._region
         if region is None or region.worn or region.slot_bytes < size:
             region = await self._renewed(size)

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 
 from tritonclient.grpc import service_pb2
@@ -22,7 +23,6 @@ from orchestrator.inference.breaker import Breaker
 from orchestrator.inference.calls import Calls, from_triton, gone, refused_as_late, unreached
 from orchestrator.inference.channel import Channel, read
 from orchestrator.inference.promptness import Promptness
-from orchestrator.inference.shared_memory import room_for
 from orchestrator.inference.sharing import Mode, Sharing
 from orchestrator.inference.status import CallFailed, Status
 from orchestrator.inference.wire import (
@@ -80,6 +80,7 @@ class TritonClient:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._breaker = breaker
         self._metrics = metrics
+        self._took = cache(metrics.inference_seconds.labels)
         self._promptness = Promptness()
         self._request_ids = itertools.count(1)
         self._calls = Calls(metrics)
@@ -188,7 +189,7 @@ class TritonClient:
             self._metrics.inference_failures.labels(name, _cause(error)).inc()
             raise
         self._breaker.succeeded()
-        self._metrics.inference_seconds.labels(name).observe(time.monotonic() - started_s)
+        self._took(name).observe(time.monotonic() - started_s)
         return found
 
     async def _answer(
@@ -244,7 +245,7 @@ class TritonClient:
     async def _ask(
         self, model: ServedModel, tensors: Mapping[str, Array], request_id: str, deadline_s: float
     ) -> Message:
-        slot = await self._sharing.slot(room_for(tuple(tensors.values())))
+        slot = await self._sharing.slot(tensors.values())
         while True:
             left_s = max(deadline_s - time.monotonic(), LEAST_S)
             request = infer_request(

@@ -1,16 +1,18 @@
 """Triton's messages: a request made of arrays or of places in shared memory, and an answer read as arrays."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from orchestrator.errors import InferenceInvalid, InferenceOutdated
-from orchestrator.inference.outgoing import Buffer
 from orchestrator.inference.shared_memory import Slot
+from orchestrator.inference.stream import Buffer
 from orchestrator.ports import ModelVersion
 
 Array = NDArray[Any]
@@ -19,11 +21,17 @@ Message = Any  # protobuf's classes are generated at run time
 # How an element of `raw_input_contents` begins. Serialised parts of a message may be joined, so pixels are not copied
 # into a message first (decision 0018).
 RAW_CONTENT = bytes([service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
-DTYPES = {"UINT8": np.uint8, "FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "UINT8": np.dtype(np.uint8),
+    "FP32": np.dtype(np.float32),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+}
+# Of what one request says as the last did: models, batch sizes, slots of shared memory.
+REMEMBERED = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """A tensor of a model; the batch dimension and others of free length are -1."""
 
     name: str
@@ -52,9 +60,12 @@ class ServedModel:
 
 def matched(model: ServedModel, tensors: Array | Mapping[str, Array]) -> Mapping[str, Array]:
     """The tensors by the names of the model's inputs. Raises InferenceInvalid unless they are those it takes."""
-    given = tensors if isinstance(tensors, Mapping) else {model.inputs[0].name: tensors}
-    wanted = {spec.name: DTYPES.get(spec.datatype) for spec in model.inputs}
-    if {name: tensor.dtype for name, tensor in given.items()} != wanted:
+    given = {model.inputs[0].name: tensors} if isinstance(tensors, np.ndarray) else tensors
+    fits = len(given) == len(model.inputs)
+    for spec in model.inputs:
+        tensor = given.get(spec.name)
+        fits = fits and tensor is not None and tensor.dtype == DTYPES.get(spec.datatype)
+    if not fits:
         raise InferenceInvalid(
             f"model {model.version.name} takes {', '.join(f'{s.name} {s.datatype}' for s in model.inputs)},"
             f" not {', '.join(f'{name} {tensor.dtype}' for name, tensor in given.items())}"
@@ -71,24 +82,47 @@ def infer_request(
     slot: Slot | None,
 ) -> list[Buffer]:
     """One inference, serialised; the tensors' bytes go into the slot where there is one, else they follow as parts."""
-    head = service_pb2.ModelInferRequest(
-        model_name=model.version.name, model_version=model.version.version, id=request_id
-    )
-    head.parameters["timeout"].int64_param = timeout_us
     arrays = [tensors[spec.name] for spec in model.inputs]
-    places = None if slot is None else slot.put(arrays)
-    for number, (spec, tensor) in enumerate(zip(model.inputs, arrays, strict=True)):
-        given = head.inputs.add(name=spec.name, datatype=spec.datatype, shape=tensor.shape)
-        if places is not None and slot is not None:
-            given.parameters["shared_memory_region"].string_param = slot.region
-            given.parameters["shared_memory_byte_size"].int64_param = tensor.nbytes
-            given.parameters["shared_memory_offset"].int64_param = places[number]
-    parts: list[Buffer] = [head.SerializeToString()]
-    if slot is None:
-        for tensor in arrays:
-            flat = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)
-            parts += (RAW_CONTENT + _varint(tensor.nbytes), flat.data)
+    places = None if slot is None else (slot.region, *slot.put(arrays))
+    own = service_pb2.ModelInferRequest(id=request_id)
+    own.parameters["timeout"].int64_param = timeout_us
+    # Messages that stand one after the other are read as one (decision 0018).
+    shapes = tuple([array.shape for array in arrays])
+    head = _head(model.version.name, model.version.version, model.inputs, shapes, places)
+    head += own.SerializeToString()
+    if slot is not None:
+        return [head]
+    parts: list[Buffer] = [head]
+    for tensor in arrays:
+        flat = tensor.reshape(-1).view(np.uint8)
+        parts += (_before_content(tensor.nbytes), flat.data)
     return parts
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _head(
+    model: str,
+    version: str,
+    inputs: tuple[TensorSpec, ...],
+    shapes: tuple[tuple[int, ...], ...],
+    places: tuple[str, *tuple[int, ...]] | None,
+) -> bytes:
+    """What every request of this kind says; places: the region, and where in it each tensor begins."""
+    head = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    for number, (spec, shape) in enumerate(zip(inputs, shapes, strict=True)):
+        given = head.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
+        if places is not None:
+            size = math.prod(shape) * DTYPES[spec.datatype].itemsize
+            given.parameters["shared_memory_region"].string_param = places[0]
+            given.parameters["shared_memory_byte_size"].int64_param = size
+            given.parameters["shared_memory_offset"].int64_param = places[1 + number]
+    return bytes(head.SerializeToString())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _before_content(size: int) -> bytes:
+    """What says that so many bytes of a tensor follow."""
+    return RAW_CONTENT + _varint(size)
 
 
 def _varint(number: int) -> bytes:
@@ -114,11 +148,10 @@ def answered(
         raise InferenceOutdated(
             f"model {model.version.name}: version {response.model_version} answered for {model.version.version}"
         )
-    found = {
-        output.name: (output, content)
-        for output, content in zip(response.outputs, response.raw_output_contents, strict=False)
-    }
-    return tuple(_checked(model, found.get(name), name, batch) for name in names)
+    found = {}
+    for output, content in zip(response.outputs, response.raw_output_contents, strict=False):
+        found[output.name] = output, content
+    return tuple([_checked(model, found.get(name), name, batch) for name in names])
 
 
 def specs(tensors: Message) -> tuple[TensorSpec, ...]:
@@ -133,11 +166,8 @@ def _checked(
         raise InferenceInvalid(f"model {model.version.name} gave no output {name}")
     output, content = found
     shape, expected = tuple(output.shape), (batch, *spec.shape[1:])
-    fits = len(shape) == len(expected) and all(
-        want in (-1, got) for want, got in zip(expected, shape, strict=True)
-    )
     dtype = DTYPES.get(spec.datatype)
-    if not fits or dtype is None or output.datatype != spec.datatype:
+    if dtype is None or output.datatype != spec.datatype or not _fits(shape, expected):
         raise InferenceInvalid(
             f"model {model.version.name}: output {name} is {output.datatype} {shape},"
             f" announced was {spec.datatype} {expected}"
@@ -148,6 +178,14 @@ def _checked(
         raise InferenceInvalid(
             f"model {model.version.name}: output {name} has {len(content)} bytes, too many or too few"
         ) from error
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if dtype.kind == "f" and not np.logical_and.reduce(np.isfinite(array), axis=None):
         raise InferenceInvalid(f"model {model.version.name}: output {name} holds NaN or infinity")
     return array
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    if shape == expected:
+        return True
+    return len(shape) == len(expected) and all(
+        want in (-1, got) for want, got in zip(expected, shape, strict=True)
+    )

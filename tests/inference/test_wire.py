@@ -87,10 +87,10 @@ def region() -> Iterator[Region]:
 
 def test_pixels_in_shared_memory_are_named_and_not_sent(region: Region) -> None:
     tensors: Tensors = {"images": np.ones(100, np.uint8)}
-    (text,) = infer_request(
+    parts = infer_request(
         taking(tensors), tensors, request_id="1", timeout_us=1, slot=region.take()
     )
-    request = service_pb2.ModelInferRequest.FromString(text)
+    request = service_pb2.ModelInferRequest.FromString(b"".join(parts))
     assert not request.raw_input_contents
     named = request.inputs[0].parameters
     assert named["shared_memory_region"].string_param == NAME

@@ -166,6 +166,7 @@ class Arena:
 
     load_core   the only one that the loads may use; None for all
     measured_s  how long each load is measured
+    pairs       that count, of each comparison
     """
 
     bench: Bench
@@ -173,6 +174,7 @@ class Arena:
     model: str
     load_core: int | None = None
     measured_s: int = MEASURED_S
+    pairs: int = PAIRS
 
     @property
     def seconds(self) -> int:
@@ -191,7 +193,7 @@ class Arena:
     ) -> Comparison:
         """A-B-B-A: what drifts meanwhile weighs on both alike. Void pairs are repeated, some times."""
         self.bench.say(what)
-        wanted = self.bench.choose(PAIRS, 1)
+        wanted = self.bench.choose(self.pairs, 1)
         found: list[Pair] = []
         while len(found) < wanted + self.bench.choose(MORE_PAIRS, 0):
             order = (ours, theirs) if len(found) % 2 == 0 else (theirs, ours)
