@@ -37,7 +37,7 @@ class Bench:
         self.calls = Calls(Metrics(self.registry))
         self.call = self.peer.connection.call(HEADERS, (b"?",))
         waiting = self.calls.answer(self.call, cast(Slot, self.place), left_s)
-        self.waiting = asyncio.ensure_future(waiting)
+        self.waiting = asyncio.get_running_loop().create_task(waiting)
 
     def held(self) -> float | None:
         return self.registry.get_sample_value("fess_inference_slots_held")
