@@ -242,6 +242,8 @@ def _session(model: bytes, config: dict[str, Any], providers: list[Any]) -> Any:
     # Threads that wait for work by spinning would take the cores from the decoders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Without VNNI, sums of 8-bit products would be cut off at 16 bits (docs/decisions/0016-fewer-bits.md).
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
