@@ -18,7 +18,7 @@ from tests.performance.bench import Bench
 from tests.performance.machine import ROOT
 from tests.performance.outcome import Lacking
 from tests.performance.tensors import Tensors
-from tests.performance.traffic import LoadEnded, Traffic
+from tests.performance.traffic import ToolEnded, Traffic
 
 FOLDER = ROOT / ".tools" / "perf"
 LOCK = ROOT / "requirements" / "perf.txt"
@@ -101,10 +101,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _check_alive(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """It ends by itself when Triton refuses a request. Raises LoadEnded."""
+    """It ends by itself when Triton refuses a request. Raises ToolEnded."""
     if process.poll() is not None:
         words = " ".join(log.read_text(errors="replace").split())[-300:]
-        raise LoadEnded(f"perf_analyzer ended early: {words}")
+        raise ToolEnded(f"perf_analyzer ended early: {words}")
 
 
 def _shape(traffic: Traffic, gaps: Path) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tests.performance.last_words import explained
 from tests.performance.outcome import Figure, figure_text
 from tests.performance.statistic import geometric_mean
 from tests.performance.throughput import Throughput, throughput
-from tests.performance.traffic import LoadEnded
+from tests.performance.traffic import LoadEnded, ToolEnded
 from tests.performance.usage import Account, pin
 
 PAIRS = 5
@@ -81,12 +81,14 @@ class Comparison:
 
     asked          what the lower end of the interval must reach; None for nothing
     own_batches    the batches are one side's own doing, so that no pair is void for them
+    given_up       pairs that perf_analyzer did not end, and that were repeated
     """
 
     what: str
     pairs: tuple[Pair, ...]
     asked: float | None
     own_batches: bool = False
+    given_up: int = 0
 
     @property
     def counting(self) -> list[Pair]:
@@ -115,6 +117,8 @@ class Comparison:
             words.append(
                 f"batches differ in {differing}" if self.own_batches else f"{differing} void"
             )
+        if self.given_up:
+            words.append(f"perf_analyzer gave up in {self.given_up} more")
         bar = "" if self.bar is None else f"lower end at least {self.bar:g}"
         held = None if self.bar is None else low >= self.bar
         return Figure(self.what, mean, "", ", ".join(words), bar, held)
@@ -191,16 +195,27 @@ class Arena:
         due_per_s: float | None = None,
         own_batches: bool = False,
     ) -> Comparison:
-        """A-B-B-A: what drifts meanwhile weighs on both alike. Void pairs are repeated, some times."""
+        """A-B-B-A: what drifts meanwhile weighs on both alike. Void pairs are repeated, some times.
+
+        Raises LoadEnded, OSError.
+        """
         self.bench.say(what)
         wanted = self.bench.choose(self.pairs, 1)
+        most = self.bench.choose(MORE_PAIRS, 0)
         found: list[Pair] = []
-        while len(found) < wanted + self.bench.choose(MORE_PAIRS, 0):
+        given_up = 0
+        while len(found) < wanted + most:
             order = (ours, theirs) if len(found) % 2 == 0 else (theirs, ours)
             number = len(found)
-            measured = {load: await self.measure(load, number) for load in order}
+            try:
+                measured = {load: await self.measure(load, number) for load in order}
+            except ToolEnded:
+                given_up += 1
+                if given_up > most:
+                    raise
+                continue
             found.append(Pair(measured[ours], measured[theirs], due_per_s))
-            comparison = Comparison(what, tuple(found), bar, own_batches)
+            comparison = Comparison(what, tuple(found), bar, own_batches, given_up)
             if len(comparison.counting) >= wanted:
                 break
         return comparison

@@ -1,15 +1,30 @@
 """Side by side: what counts as a pair, what a verdict stands on, and how traffic is shared out."""
 
 import math
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from tests.performance.side_by_side import Comparison, Measured, Pair
+from orchestrator.embedded.triton import EmbeddedTriton
+from tests.performance.bench import Bench
+from tests.performance.side_by_side import (
+    MORE_PAIRS,
+    PAIRS,
+    Arena,
+    AtWork,
+    Comparison,
+    Load,
+    Measured,
+    Pair,
+)
 from tests.performance.throughput import Throughput
-from tests.performance.traffic import Arrivals, Traffic
+from tests.performance.traffic import Arrivals, LoadEnded, ToolEnded, Traffic
 
 
 def measured(per_s: float, batch: float = 2.0, p99_ms: float = 10.0) -> Measured:
@@ -109,3 +124,50 @@ def test_a_pair_is_void_where_perf_analyzer_did_not_keep_up(answered: int, void:
 
 def test_other_batches_void_no_pair_of_an_open_loop() -> None:
     assert not Pair(measured(110, batch=1.2), measured(110, batch=1.5), due_per_s=110).void
+
+
+def ours(_number: int) -> AbstractContextManager[AtWork]:
+    return nullcontext(AtWork((), list))
+
+
+def theirs(_number: int) -> AbstractContextManager[AtWork]:
+    return nullcontext(AtWork((), list))
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal(Arena):
+    """Measures nothing; `failures` are raised, one each, before anything succeeds."""
+
+    failures: tuple[LoadEnded, ...] = ()
+    tries: list[int] = field(default_factory=list)
+
+    async def measure(self, load: Load, number: int) -> Measured:
+        self.tries.append(number)
+        if len(self.tries) <= len(self.failures):
+            raise self.failures[len(self.tries) - 1]
+        return measured(100)
+
+
+def rehearsal(*failures: LoadEnded) -> Rehearsal:
+    bench = Bench(quick=False, folder=Path(), console=Console(quiet=True))
+    return Rehearsal(bench, cast(EmbeddedTriton, None), "model", failures=failures)
+
+
+async def test_a_pair_that_perf_analyzer_gave_up_is_repeated_and_told() -> None:
+    found = await rehearsal(ToolEnded("refused"), ToolEnded("refused")).compare(
+        "what", ours, theirs, 0.95
+    )
+    assert len(found.pairs) == PAIRS
+    assert "perf_analyzer gave up in 2 more" in found.figure().spread
+
+
+async def test_one_that_always_gives_up_is_a_failure() -> None:
+    with pytest.raises(ToolEnded):
+        await rehearsal(*[ToolEnded("refused")] * (MORE_PAIRS + 1)).compare(
+            "what", ours, theirs, 0.95
+        )
+
+
+async def test_our_own_load_may_not_give_up() -> None:
+    with pytest.raises(LoadEnded, match="ours"):
+        await rehearsal(LoadEnded("ours")).compare("what", ours, theirs, 0.95)

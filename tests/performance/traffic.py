@@ -12,6 +12,10 @@ class LoadEnded(Exception):
     """A load generator ended by itself; the message is its own."""
 
 
+class ToolEnded(LoadEnded):
+    """perf_analyzer, which gives up where Triton refuses a request that waited too long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Closed loop with a `concurrency`, open loop with a `rate`; exactly one of them.
