@@ -239,8 +239,8 @@ def _notes() -> tuple[str, ...]:
         "pipeline sends them, in turn, by both, one a request. Each pair measures both, one right after the other, "
         "in the order A-B, B-A; throughput and batch size are from Triton's own counters. A pair whose mean batch "
         "sizes differ by more than 10 % is void and repeated, some times; the pipeline's batches are its own doing and "
-        "void none. A pair in which perf_analyzer gave up, which it does where Triton refuses what waited half a second, "
-        "is repeated too, and counted. Every figure is of the pairs that are not void; of all where all are. With fewer "
+        "void none. A pair in which perf_analyzer gave up, for Triton refused what waited half a second, is "
+        "repeated too, and counted. Every figure is of the pairs that are not void; of all where all are. With fewer "
         "than five there is no bar.",
         f"Batches of at most {PAIR}: a server with the same model and that max_batch_size, where both clients get the "
         "same batches; as it is shipped, each forms its own.",
