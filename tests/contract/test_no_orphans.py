@@ -17,10 +17,12 @@ from tests.servers.triton import ROOT, write_tiny
 pytestmark = pytest.mark.xdist_group("triton")
 
 PARENT = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from orchestrator.embedded.redis import EmbeddedRedis
 from orchestrator.embedded.triton import EmbeddedTriton
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it (nohup)
 
 async def main():
     repository, state_dir = map(Path, sys.argv[1:3])
