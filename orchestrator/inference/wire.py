@@ -63,8 +63,9 @@ def matched(model: ServedModel, tensors: Array | Mapping[str, Array]) -> Mapping
     given = {model.inputs[0].name: tensors} if isinstance(tensors, np.ndarray) else tensors
     fits = len(given) == len(model.inputs)
     for spec in model.inputs:
-        tensor = given.get(spec.name)
-        fits = fits and tensor is not None and tensor.dtype == DTYPES.get(spec.datatype)
+        tensor, dtype = given.get(spec.name), DTYPES.get(spec.datatype)
+        # To NumPy, None is the same as float64.
+        fits = fits and tensor is not None and dtype is not None and tensor.dtype == dtype
     if not fits:
         raise InferenceInvalid(
             f"model {model.version.name} takes {', '.join(f'{s.name} {s.datatype}' for s in model.inputs)},"

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
+from orchestrator.errors import InferenceInvalid
 from orchestrator.inference.shared_memory import Region, room_for
 from orchestrator.inference.sharing_notes import PREFIX
-from orchestrator.inference.wire import DTYPES, ServedModel, TensorSpec, infer_request
+from orchestrator.inference.wire import DTYPES, ServedModel, TensorSpec, infer_request, matched
 from orchestrator.ports import ModelVersion
 
 NAME = f"{PREFIX}test-wire"
@@ -95,3 +96,24 @@ def test_pixels_in_shared_memory_are_named_and_not_sent(region: Region) -> None:
     named = request.inputs[0].parameters
     assert named["shared_memory_region"].string_param == NAME
     assert named["shared_memory_byte_size"].int64_param == 100
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "BOOL"])
+def test_a_type_that_is_not_spoken_fits_no_tensor(datatype: str) -> None:
+    inputs = (TensorSpec("images", (-1, 4), datatype),)
+    model = ServedModel(ModelVersion("object_detector", "7", ""), inputs, (), {})
+    with pytest.raises(InferenceInvalid, match=datatype):
+        matched(model, np.zeros((1, 4), np.float64))
+
+
+def test_a_slot_that_comes_again_is_named_as_the_first_time(region: Region) -> None:
+    tensors: Tensors = {"images": np.ones(100, np.uint8)}
+    model, slot = taking(tensors), region.take()
+    first, again = (
+        service_pb2.ModelInferRequest.FromString(
+            b"".join(infer_request(model, tensors, request_id=name, timeout_us=1, slot=slot))
+        )
+        for name in ("1", "2")
+    )
+    assert (first.id, again.id) == ("1", "2")
+    assert first.inputs == again.inputs

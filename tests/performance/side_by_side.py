@@ -81,7 +81,7 @@ class Comparison:
 
     asked          what the lower end of the interval must reach; None for nothing
     own_batches    the batches are one side's own doing, so that no pair is void for them
-    given_up       pairs that perf_analyzer did not end, and that were repeated
+    given_up       pairs in which perf_analyzer gave up, and that were repeated
     """
 
     what: str
@@ -195,7 +195,7 @@ class Arena:
         due_per_s: float | None = None,
         own_batches: bool = False,
     ) -> Comparison:
-        """A-B-B-A: what drifts meanwhile weighs on both alike. Void pairs are repeated, some times.
+        """A-B-B-A: what drifts meanwhile weighs on both alike. Pairs that do not count are repeated, some times.
 
         Raises LoadEnded, OSError.
         """
