@@ -46,7 +46,7 @@ def write_quantised(repository: Path) -> Path:
         ("QuantizeLinear", ["y", "step", "zero"], "r"),
         ("DequantizeLinear", ["r", "step", "zero"], "sums"),
     ]
-    shape = ["n", CHANNELS, 8, 8]
+    shape: list[str | int | None] = ["n", CHANNELS, 8, 8]
     graph = helper.make_graph(
         [helper.make_node(kind, given, [made]) for kind, given, made in steps],
         "eight_bits",
