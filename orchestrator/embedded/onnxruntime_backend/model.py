@@ -47,8 +47,6 @@ TYPES = {
     "tensor(uint8)": "TYPE_UINT8",
 }
 ACCELERATORS = {"tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
-
-
 OPENVINO_TYPES = {
     "u8": "tensor(uint8)",
     "i32": "tensor(int32)",
