@@ -18,6 +18,7 @@ from tests.performance.rig import FILES, FRAMES, Rig
 from tests.performance.scene import people_clip
 from tests.performance.side_by_side import HEADER, Arena, Comparison, Measured, apart
 from tests.performance.traffic import Arrivals, LoadEnded, Traffic
+from tests.performance.turns import TURN_S, TURNS
 from tests.performance.wire_model import NAME as WIRE
 from tests.performance.wire_model import write_wire
 
@@ -25,9 +26,9 @@ MODEL = "object_detector"
 FEW, MOST = (1, 2), 8  # requests on their way; with more than two, batches are the clients' own
 # Of what the closed loop reaches: busy, but without a queue that grows.
 OPEN_SHARE = 0.6
-# Where ratios are near their bar: with five pairs, and a host that does something else between two measurements, the
-# interval would be wider than what is left to it.
-NEAR_PAIRS = 10
+# Where a ratio is near its bar: with five pairs, on a host that does other things besides, the interval would be wider
+# than what is left to it.
+NEAR_PAIRS = 8
 ARRIVALS: tuple[Arrivals, ...] = ("constant", "poisson")
 INFER_BAR, WIRE_BAR, E2E_BAR = 0.95, 0.90, 0.90
 # The heavy network answers ten batches a second: one more or less at the edges of three seconds would be 3 %.
@@ -90,7 +91,10 @@ async def _compare(
     url, model = arena.triton.grpc_url, arena.model
     ours, theirs = rig.ours(url, model, traffic), rig.theirs(url, model, traffic)
     what = f"{'R_wire' if model == WIRE else 'R_infer'}: {traffic.words}{where}"
-    return await found.hold(arena.compare(what, ours, theirs, bar, due_per_s=traffic.rate))
+    comparing = arena.compare(
+        what, ours, theirs, bar, due_per_s=traffic.rate, in_turns=traffic.rate is None
+    )
+    return await found.hold(comparing)
 
 
 async def _infer(rig: Rig, triton: EmbeddedTriton, found: Found) -> None:
@@ -142,7 +146,7 @@ async def _end_to_end(rig: Rig, beside: Servers, found: Found) -> None:
     triton = beside.triton
     ours = rig.pipeline(beside)
     theirs = rig.theirs(triton.grpc_url, MODEL, Traffic(concurrency=FILES))
-    arena = Arena(rig.bench, triton, MODEL, pairs=NEAR_PAIRS)
+    arena = Arena(rig.bench, triton, MODEL)
     shared = await found.hold(
         arena.compare(f"{E2E}, shared cores", ours, theirs, None, own_batches=True)
     )
@@ -154,7 +158,7 @@ async def _end_to_end(rig: Rig, beside: Servers, found: Found) -> None:
     if _cores() < 2:
         return
     with apart(triton):
-        alone = replace(arena, load_core=1)
+        alone = replace(arena, load_core=1, pairs=NEAR_PAIRS)
         other = await found.hold(
             alone.compare(f"{E2E}, Triton apart", ours, theirs, E2E_BAR, own_batches=True)
         )
@@ -236,12 +240,14 @@ def _p99_ms(measured: Measured) -> float:
 def _notes() -> tuple[str, ...]:
     return (
         f"Embedded Triton, {MODEL}, gRPC where no shared memory is named, {FRAMES} frames of a clip with people as the "
-        "pipeline sends them, in turn, by both, one a request. Each pair measures both, one right after the other, "
-        "in the order A-B, B-A; throughput and batch size are from Triton's own counters. A pair whose mean batch "
-        "sizes differ by more than 10 % is void and repeated, some times; the pipeline's batches are its own doing and "
-        "void none. A pair in which perf_analyzer gave up, for Triton refused what waited half a second, is "
-        "repeated too, and counted. Every figure is of the pairs that are not void; of all where all are. With fewer "
-        "than five there is no bar.",
+        "pipeline sends them, in turn, by both, one a request. Throughput and batch size are from Triton's own "
+        "counters. A pair whose mean batch sizes differ by more than 10 % is void and repeated, some times; the "
+        "pipeline's batches are its own doing and void none. A pair in which perf_analyzer gave up, for Triton refused "
+        "what waited half a second, is repeated too, and counted. Every figure is of the pairs that are not void; of "
+        "all where all are. With fewer than five there is no bar.",
+        f"Closed loops: both clients of a pair run and take {TURNS} turns each, A-B-B-A, of {TURN_S:g} s, in which the "
+        "other is stopped; latencies are of each alone, before or after. Open loops and the pipeline: one after the "
+        "other, in the order A-B, B-A.",
         f"Batches of at most {PAIR}: a server with the same model and that max_batch_size, where both clients get the "
         "same batches; as it is shipped, each forms its own.",
         "Open loop: both send the same arrivals, which repeat after as many seconds as are measured, so that as many "

@@ -1,8 +1,8 @@
 """Two loads on one server, measured in turns: the counters of Triton are the arbiter."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -13,8 +13,9 @@ from tests.performance.bench import Bench
 from tests.performance.last_words import explained
 from tests.performance.outcome import Figure, figure_text
 from tests.performance.statistic import geometric_mean
-from tests.performance.throughput import Throughput, throughput
+from tests.performance.throughput import Throughput, count, reached, throughput
 from tests.performance.traffic import LoadEnded, ToolEnded
+from tests.performance.turns import TURNS, stopped, take_turns
 from tests.performance.usage import Account, pin
 
 PAIRS = 5
@@ -194,21 +195,24 @@ class Arena:
         *,
         due_per_s: float | None = None,
         own_batches: bool = False,
+        in_turns: bool = False,
     ) -> Comparison:
         """A-B-B-A: what drifts meanwhile weighs on both alike. Pairs that do not count are repeated, some times.
+
+        In turns: within each pair, too (`turns.py`), for loads that may be stopped, as no open loop may.
 
         Raises LoadEnded, OSError.
         """
         self.bench.say(what)
         wanted = self.bench.choose(self.pairs, 1)
         most = self.bench.choose(MORE_PAIRS, 0)
+        measure = self.measure_in_turns if in_turns else self.measure
         found: list[Pair] = []
         given_up = 0
         while len(found) < wanted + most:
             order = (ours, theirs) if len(found) % 2 == 0 else (theirs, ours)
-            number = len(found)
             try:
-                measured = {load: await self.measure(load, number) for load in order}
+                measured = dict(zip(order, await measure(*order, len(found)), strict=True))
             except ToolEnded:
                 given_up += 1
                 if given_up > most:
@@ -220,18 +224,62 @@ class Arena:
                 break
         return comparison
 
-    async def measure(self, load: Load, number: int) -> Measured:
-        """Raises LoadEnded, TritonEnded, OSError."""
+    async def measure(self, first: Load, second: Load, number: int) -> tuple[Measured, Measured]:
+        """One after the other. Raises LoadEnded, TritonEnded, OSError."""
+        async with self._explaining():
+            return await self._alone(first, number), await self._alone(second, number)
+
+    async def measure_in_turns(
+        self, first: Load, second: Load, number: int
+    ) -> tuple[Measured, Measured]:
+        """Latencies of each alone, for a load that is stopped has none. Raises LoadEnded, TritonEnded, OSError."""
+        async with self._explaining():
+            with ExitStack() as stack:
+                with first(number) as one:
+                    await self._under_way(one)
+                    await asyncio.sleep(self.seconds)
+                    one_p99_ms = await self._p99_ms(one)
+                    with stopped(one.pids):
+                        two = stack.enter_context(second(number))
+                        await self._under_way(two)
+                        turns = await take_turns(
+                            (one.pids, two.pids),
+                            self.triton.pid,
+                            lambda: count(self.triton.http_url, self.model),
+                            self.bench.choose(TURNS, 2),
+                        )
+                # A second of perf_analyzer's may have begun while it was stopped, and another at a turn of its own.
+                await asyncio.sleep(2 * RAMP_S + self.seconds)
+                p99_ms = one_p99_ms, await self._p99_ms(two)
+        one_found, two_found = (
+            Measured(each.throughput, at, each.load_cores, each.triton_cores)
+            for each, at in zip(turns, p99_ms, strict=True)
+        )
+        return one_found, two_found
+
+    @asynccontextmanager
+    async def _explaining(self) -> AsyncIterator[None]:
         try:
-            return await self._measured(load, number)
+            yield
         except (LoadEnded, OSError) as failure:  # TimeoutError too
             raise await explained(failure, self.triton, self.bench) from failure
 
-    async def _measured(self, load: Load, number: int) -> Measured:
+    async def _under_way(self, work: AtWork) -> None:
+        self._place(work)
+        await reached(self.triton.http_url, self.model, RAMP_S)
+
+    def _place(self, work: AtWork) -> None:
+        if self.load_core is not None:
+            for pid in work.pids:
+                pin(pid, self.load_core)
+
+    async def _p99_ms(self, work: AtWork) -> float:
+        p99_ms = await asyncio.to_thread(work.p99_ms)
+        return median(p99_ms[-self.seconds :]) if p99_ms else float("nan")
+
+    async def _alone(self, load: Load, number: int) -> Measured:
         with load(number) as work:
-            if self.load_core is not None:
-                for pid in work.pids:
-                    pin(pid, self.load_core)
+            self._place(work)
             roots = {"triton": self.triton.pid, **{f"load-{pid}": pid for pid in work.pids}}
             account: list[Account] = []
             found = await throughput(
@@ -242,10 +290,10 @@ class Arena:
                 on_begin=lambda: account.append(Account(roots)),
             )
             shares = account[0].close().by_role
-            p99_ms = await asyncio.to_thread(work.p99_ms)
+            p99_ms = await self._p99_ms(work)
         return Measured(
             found,
-            median(p99_ms[-self.seconds :]) if p99_ms else float("nan"),
+            p99_ms,
             sum(cores for role, cores in shares.items() if role != "triton"),
             shares["triton"],
         )

@@ -21,11 +21,12 @@ from orchestrator.tuning.config_text import ConfigText
 from tests.performance.bench import Bench
 from tests.performance.heavy_model import write_heavy
 from tests.performance.paired_model import write_paired
-from tests.performance.perf_analyzer import write_input
+from tests.performance.perf_analyzer import PerfAnalyzer, write_input
+from tests.performance.rig import Rig
 from tests.performance.serving import Found
 from tests.performance.side_by_side import Arena, AtWork, Comparison
 from tests.performance.tensors import read, recorded
-from tests.performance.traffic import LoadEnded
+from tests.performance.traffic import LoadEnded, Traffic
 from tests.performance.wire_model import NAME, write_wire
 from tests.servers.triton import StartTriton
 
@@ -118,6 +119,26 @@ def test_triton_serves_the_model_without_work(
 ) -> None:
     server = start_triton(write_wire(tmp_path / "wire", served_models / "object_detector"))
     assert server.grpc_url
+
+
+@pytest.mark.xdist_group("triton")
+async def test_what_a_load_gets_in_the_turns_of_the_other_is_not_its(
+    start_triton: StartTriton, served_models: Path, clips: Path, tmp_path: Path
+) -> None:
+    triton = start_triton(write_wire(tmp_path / "wire", served_models / "object_detector"))
+    bench = Bench(True, tmp_path, Console(quiet=True))
+    rig = Rig(bench, tmp_path, PerfAnalyzer(Path(), Path()), clips / "face_again.mkv")
+    await rig.record(triton.grpc_url, NAME)
+    slow, fast = (
+        rig.ours(triton.grpc_url, NAME, traffic)
+        for traffic in (Traffic(rate=20), Traffic(concurrency=8))
+    )
+    found = await Arena(bench, triton, NAME).compare("what", fast, slow, None, in_turns=True)
+    (pair,) = found.pairs
+    assert pair.theirs.throughput.per_s == pytest.approx(20, abs=15)
+    assert pair.ours.throughput.per_s > 100
+    assert pair.ours.throughput.failed == pair.theirs.throughput.failed == 0
+    assert pair.ours.p99_ms > 0
 
 
 @pytest.mark.xdist_group("triton")

@@ -141,16 +141,22 @@ class Rehearsal(Arena):
     failures: tuple[LoadEnded, ...] = ()
     tries: list[int] = field(default_factory=list)
 
-    async def measure(self, load: Load, number: int) -> Measured:
+    async def measure(self, first: Load, second: Load, number: int) -> tuple[Measured, Measured]:
         self.tries.append(number)
         if len(self.tries) <= len(self.failures):
             raise self.failures[len(self.tries) - 1]
-        return measured(100)
+        found: dict[Load, Measured] = {ours: measured(90), theirs: measured(100)}
+        return found[first], found[second]
 
 
 def rehearsal(*failures: LoadEnded) -> Rehearsal:
     bench = Bench(quick=False, folder=Path(), console=Console(quiet=True))
     return Rehearsal(bench, cast(EmbeddedTriton, None), "model", failures=failures)
+
+
+async def test_whichever_was_first_a_ratio_is_ours_over_theirs() -> None:
+    found = await rehearsal().compare("what", ours, theirs, 0.95)
+    assert {pair.ratio for pair in found.pairs} == {0.9}
 
 
 async def test_a_pair_that_perf_analyzer_gave_up_is_repeated_and_told() -> None:

@@ -43,6 +43,14 @@ def _count(http_url: str, model: str) -> Count:
     )
 
 
+async def reached(http_url: str, model: str, ramp_s: float) -> None:
+    """Wait until a load reaches Triton, and for as long as it may take to get going. Raises TimeoutError."""
+    first = await count(http_url, model)
+    begun = first.inferences + 20
+    await until(lambda: _count(http_url, model).inferences >= begun, 60, "the load reaching Triton")
+    await asyncio.sleep(ramp_s)
+
+
 async def throughput(
     http_url: str,
     model: str,
@@ -51,10 +59,7 @@ async def throughput(
     on_begin: Callable[[], None] = lambda: None,
 ) -> Throughput:
     """What was inferred in `seconds`, once the load has run for `ramp_s`. Raises TimeoutError where nothing comes."""
-    first = await count(http_url, model)
-    begun = first.inferences + 20
-    await until(lambda: _count(http_url, model).inferences >= begun, 60, "the load reaching Triton")
-    await asyncio.sleep(ramp_s)
+    await reached(http_url, model, ramp_s)
     on_begin()
     before = await count(http_url, model)
     await asyncio.sleep(seconds)
