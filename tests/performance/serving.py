@@ -241,10 +241,10 @@ def _notes() -> tuple[str, ...]:
     return (
         f"Embedded Triton, {MODEL}, gRPC where no shared memory is named, {FRAMES} frames of a clip with people as the "
         "pipeline sends them, in turn, by both, one a request. Throughput and batch size are from Triton's own "
-        "counters. A pair whose mean batch sizes differ by more than 10 % is void and repeated, some times; the "
-        "pipeline's batches are its own doing and void none. A pair in which perf_analyzer gave up, for Triton refused "
-        "what waited half a second, is repeated too, and counted. Every figure is of the pairs that are not void; of "
-        "all where all are. With fewer than five there is no bar.",
+        "counters. A pair whose mean batch sizes differ by more than 10 %, or in which Triton refused a request that had "
+        "waited half a second, is void and repeated, some times; the pipeline's batches are its own doing and void "
+        "none. perf_analyzer gives up at a refusal; such pairs are repeated too, and counted. Every figure is of the "
+        "pairs that are not void; of all where all are. With fewer than five there is no bar.",
         f"Closed loops: both clients of a pair run and take {TURNS} turns each, A-B-B-A, of {TURN_S:g} s, in which the "
         "other is stopped; latencies are of each alone, before or after. Open loops and the pipeline: one after the "
         "other, in the order A-B, B-A.",

@@ -48,6 +48,17 @@ def test_a_pair_with_other_batches_is_void(batch: float, void: bool) -> None:
     assert Pair(measured(100), measured(100, batch)).void is void
 
 
+def test_a_pair_in_which_triton_refused_is_void_and_what_it_refused_is_shown() -> None:
+    stalled = replace(measured(90), throughput=Throughput(90, 2.0, 7))
+    assert Pair(stalled, measured(100)).void
+    assert Pair(measured(100), stalled).void
+    found = Comparison(
+        "what", (Pair(stalled, measured(100)), Pair(measured(99), measured(100))), 0.95
+    )
+    assert found.ratio()[0] == pytest.approx(0.99)
+    assert found.row()[-1] == "7 / 0"
+
+
 def test_with_fewer_than_five_pairs_that_count_there_is_no_verdict() -> None:
     assert comparison(*[1.0] * 4).figure().held is None
     figure = comparison(*[1.0] * 5, batch=4.0).figure()
