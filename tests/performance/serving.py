@@ -241,8 +241,8 @@ def _notes() -> tuple[str, ...]:
     return (
         f"Embedded Triton, {MODEL}, gRPC where no shared memory is named, {FRAMES} frames of a clip with people as the "
         "pipeline sends them, in turn, by both, one a request. Throughput and batch size are from Triton's own "
-        "counters. A pair whose mean batch sizes differ by more than 10 %, or in which Triton refused a request that had "
-        "waited half a second, is void and repeated, some times; the pipeline's batches are its own doing and void "
+        "counters. A pair whose mean batch sizes differ by more than 10 %, or in which Triton refused what had waited "
+        "half a second, is void and repeated, some times; the pipeline's batches are its own doing and void "
         "none. perf_analyzer gives up at a refusal; such pairs are repeated too, and counted. Every figure is of the "
         "pairs that are not void; of all where all are. With fewer than five there is no bar.",
         f"Closed loops: both clients of a pair run and take {TURNS} turns each, A-B-B-A, of {TURN_S:g} s, in which the "
