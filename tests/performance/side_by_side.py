@@ -73,7 +73,7 @@ class Pair:
         if self.due_per_s is not None:  # batches follow from what was due, and from the client
             return self.theirs.throughput.per_s < KEPT_UP * self.due_per_s
         if self.ours.throughput.failed or self.theirs.throughput.failed:
-            return True  # Triton stood still until it refused some: perf_analyzer ends there, ours would go on
+            return True  # they had waited for half a second: perf_analyzer ends there, ours would go on
         batches = self.ours.throughput.batch / self.theirs.throughput.batch
         return abs(batches - 1.0) > BATCH_TOLERANCE
 
