@@ -72,8 +72,15 @@ class Pair:
     def void(self) -> bool:
         if self.due_per_s is not None:  # batches follow from what was due, and from the client
             return self.theirs.throughput.per_s < KEPT_UP * self.due_per_s
-        if self.ours.throughput.failed or self.theirs.throughput.failed:
-            return True  # they had waited for half a second: perf_analyzer ends there, ours would go on
+        return self.refused or self.batches_differ
+
+    @property
+    def refused(self) -> bool:
+        """Some had waited for half a second: perf_analyzer ends there, ours would go on."""
+        return self.ours.throughput.failed + self.theirs.throughput.failed > 0
+
+    @property
+    def batches_differ(self) -> bool:
         batches = self.ours.throughput.batch / self.theirs.throughput.batch
         return abs(batches - 1.0) > BATCH_TOLERANCE
 
@@ -113,13 +120,13 @@ class Comparison:
 
     def figure(self) -> Figure:
         mean, low, high = self.ratio()
-        count, differing = len(self.counting), sum(pair.void for pair in self.pairs)
+        count = len(self.counting)
         words = [f"{low:.3f} to {high:.3f} (95 %)"] if count > 1 else []
         words.append(f"{count} pairs")
-        if differing:
-            words.append(
-                f"batches differ in {differing}" if self.own_batches else f"{differing} void"
-            )
+        if self.own_batches and (differing := sum(pair.batches_differ for pair in self.pairs)):
+            words.append(f"batches differ in {differing}")
+        if count < len(self.pairs):
+            words.append(f"{len(self.pairs) - count} void")
         if self.given_up:
             words.append(f"perf_analyzer gave up in {self.given_up} more")
         bar = "" if self.bar is None else f"lower end at least {self.bar:g}"

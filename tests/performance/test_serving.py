@@ -135,8 +135,7 @@ async def test_what_a_load_gets_in_the_turns_of_the_other_is_not_its(
     )
     found = await Arena(bench, triton, NAME).compare("what", fast, slow, None, in_turns=True)
     (pair,) = found.pairs
-    assert pair.theirs.throughput.per_s == pytest.approx(20, abs=15)
-    assert pair.ours.throughput.per_s > 100
+    assert 0 < 2 * pair.theirs.throughput.per_s < pair.ours.throughput.per_s
     assert pair.ours.throughput.failed == pair.theirs.throughput.failed == 0
     assert pair.ours.p99_ms > 0
 
