@@ -134,6 +134,11 @@ class Metrics:
             "Slots of requests that were given up and that Triton may still read.",
             registry=registry,
         )
+        self.turns = Gauge(
+            "fess_inference_turns",
+            "Requests that may be on their way to Triton at once; fewer while answers take long.",
+            registry=registry,
+        )
         self.given_up = Gauge(
             "fess_inference_given_up",
             "Requests that nobody waits for any more and that Triton has still to answer.",

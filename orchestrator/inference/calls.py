@@ -3,17 +3,16 @@
 A request that is given up is not cancelled, for Triton 2.51 (24.10) now and then dies of that: the thread that hears of
 it looks at what another has given back (triton-inference-server/server#8034). And of tensors in shared memory nobody
 would tell when its last byte was read: another frame's pixels in that place would be found in its answer, or in the
-answer of a batch. It stays on its way, keeps its slot, and gives the slot back when its answer comes; Triton
-refuses it by itself if it is still in the queue.
+answer of a batch. It stays on its way, keeps its turn and its slot, and gives them back when its answer comes.
 """
 
 import asyncio
 import re
 
-from orchestrator.errors import InferenceStale
 from orchestrator.inference.shared_memory import Slot
 from orchestrator.inference.status import CallFailed, Status
 from orchestrator.inference.stream import Stream
+from orchestrator.inference.turns import Turn
 from orchestrator.metrics import Metrics
 
 # What Triton says when it refuses a request that waited too long, or when the queue is full:
@@ -27,9 +26,6 @@ GONE = re.compile(
 UNREACHED = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED)
 # For answers that are still to come when the client is closed; Triton refuses what waits longer than half a second.
 SETTLE_S = 1.0
-# Given-up requests that are kept, with their pixels: 80 MB of RGB. A Triton that hangs leaves far fewer, for the
-# breaker opens; only one that answers everything late comes here.
-MOST_GIVEN_UP = 256
 # An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
 GIVEN_UP_S = 30.0
 # What a connection which breaks does not give.
@@ -41,42 +37,42 @@ class Calls:
         self._metrics = metrics
         self._on_their_way: set[Stream] = set()
 
-    def admit(self) -> None:
-        """Raises InferenceStale while too much of what was given up is unanswered."""
-        if len(self._on_their_way) >= MOST_GIVEN_UP:
-            raise InferenceStale(
-                f"{MOST_GIVEN_UP} requests that were given up are still on their way to Triton"
-            )
-
-    async def answer(self, call: Stream, slot: Slot | None, left_s: float) -> bytes:
-        """Wait for the answer as long as is left; a slot is looked after. Raises CallFailed, TimeoutError."""
+    async def answer(self, call: Stream, turn: Turn, slot: Slot | None, left_s: float) -> bytes:
+        """Wait for the answer as long as is left; turn and slot are looked after. Raises CallFailed, TimeoutError."""
         timer = asyncio.get_running_loop().call_later(left_s, call.send_away)
         try:
             return await call.answer
         finally:  # at a cancellation too: whoever leaves, the call goes on
             timer.cancel()
             if not call.ended:
-                self._follow(call, slot)
-            elif slot is not None:
+                self._follow(call, turn, slot)
+            else:
                 _let_go(slot, call)
+                _tell(turn, call)
 
-    def _follow(self, call: Stream, slot: Slot | None) -> None:
-        """To its end, or for half a minute where nothing but its pixels depends on it."""
+    def _follow(self, call: Stream, turn: Turn, slot: Slot | None) -> None:
+        """To its end; after half a minute without its turn, and only where it still may be read from its slot."""
+        turn.stay()
         held = [self._metrics.given_up, *([] if slot is None else [self._metrics.slots_held])]
         for gauge in held:
             gauge.inc()
         self._on_their_way.add(call)
-        loop = asyncio.get_running_loop()
-        patience = None if slot is not None else loop.call_later(GIVEN_UP_S, call.reset)
+
+        def run_out() -> None:
+            turn.end()
+            if slot is None:
+                call.reset()
+
+        patience = asyncio.get_running_loop().call_later(GIVEN_UP_S, run_out)
 
         def ended(_: asyncio.Future[bytes]) -> None:
             self._on_their_way.discard(call)
             for gauge in held:
                 gauge.dec()
-            if patience is not None:
-                patience.cancel()
-            if slot is not None:
-                _let_go(slot, call)
+            patience.cancel()
+            _let_go(slot, call)
+            _tell(turn, call)
+            turn.end()
 
         call.wait_anew()
         call.answer.add_done_callback(ended)
@@ -87,10 +83,20 @@ class Calls:
             await asyncio.wait([call.answer for call in self._on_their_way], timeout=SETTLE_S)
 
 
-def _let_go(slot: Slot, call: Stream) -> None:
+def _let_go(slot: Slot | None, call: Stream) -> None:
     """The call has ended; its slot is given back, or lost where nobody can tell whether it is still read."""
+    if slot is None:
+        return
     known = call.failure is None or from_triton(call.failure)
     slot.give_back() if known else slot.lose()
+
+
+def _tell(turn: Turn, call: Stream) -> None:
+    """What the end of a call says about how much Triton has to do."""
+    if call.failure is None:
+        turn.answered()
+    elif refused_as_late(call.failure):
+        turn.refused()
 
 
 def refused_as_late(error: CallFailed) -> bool:

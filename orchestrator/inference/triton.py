@@ -22,9 +22,9 @@ from orchestrator.errors import (
 from orchestrator.inference.breaker import Breaker
 from orchestrator.inference.calls import Calls, from_triton, gone, refused_as_late, unreached
 from orchestrator.inference.channel import Channel, read
-from orchestrator.inference.promptness import Promptness
 from orchestrator.inference.sharing import Mode, Sharing
 from orchestrator.inference.status import CallFailed, Status
+from orchestrator.inference.turns import Turn, Turns
 from orchestrator.inference.wire import (
     Array,
     Message,
@@ -65,7 +65,7 @@ class TritonClient:
         Args:
             url: host:port of Triton's gRPC endpoint.
             timeout_s: most seconds a request may take.
-            max_in_flight: requests on their way at once.
+            max_in_flight: most requests on their way at once; fewer while Triton takes long.
             breaker: holds requests back while the server is down.
             metrics: where requests and failures are counted.
             patient: ask again, until the deadline, when the server refuses a request as late. A
@@ -77,11 +77,10 @@ class TritonClient:
         self._channel = Channel(url)
         self._url = url
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._turns = Turns(max_in_flight, metrics.turns)
         self._breaker = breaker
         self._metrics = metrics
         self._took = cache(metrics.inference_seconds.labels)
-        self._promptness = Promptness()
         self._request_ids = itertools.count(1)
         self._calls = Calls(metrics)
         self._sharing = Sharing(
@@ -181,7 +180,6 @@ class TritonClient:
         try:
             given = matched(model, tensors)
             self._breaker.admit()
-            self._calls.admit()
             found = await self._answer(
                 model, given, outputs, min(deadline_s, started_s + self._timeout_s)
             )
@@ -215,39 +213,29 @@ class TritonClient:
         deadline_s: float,
     ) -> tuple[Array, ...]:
         request_id = str(next(self._request_ids))
-        await self._turn(deadline_s)
+        turn = await self._turn(model.version.name, deadline_s)
         try:
-            sent_s = time.monotonic()
-            if self._hopeless(model, deadline_s - sent_s):
-                raise InferenceStale("the frame was too old before it could be sent to Triton")
-            response = await self._ask(model, tensors, request_id, deadline_s)
+            response = await self._ask(model, tensors, request_id, turn)
         except (CallFailed, TimeoutError) as error:
             raise self._translated(model.version.name, error) from error
         finally:
-            self._slots.release()
-        self._promptness.answered(model.version.name, sent_s)
+            turn.leave()
         batch = len(tensors[model.inputs[0].name])
         return answered(model, response, outputs, request_id=request_id, batch=batch)
 
-    async def _turn(self, deadline_s: float) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()  # at once
-            return
+    async def _turn(self, model: str, deadline_s: float) -> Turn:
         try:
-            async with asyncio.timeout_at(_loop_time(deadline_s)):
-                await self._slots.acquire()
+            return await self._turns.take(model, deadline_s)
         except TimeoutError as error:
+            self._breaker.unanswered()
             raise InferenceStale("too many requests were already on their way to Triton") from error
 
-    def _hopeless(self, model: ServedModel, left_s: float) -> bool:
-        return left_s <= 0 or self._promptness.hopeless(model.version.name, left_s)
-
     async def _ask(
-        self, model: ServedModel, tensors: Mapping[str, Array], request_id: str, deadline_s: float
+        self, model: ServedModel, tensors: Mapping[str, Array], request_id: str, turn: Turn
     ) -> Message:
         slot = await self._sharing.slot(tensors.values())
         while True:
-            left_s = max(deadline_s - time.monotonic(), LEAST_S)
+            left_s = max(turn.deadline_s - time.monotonic(), LEAST_S)
             request = infer_request(
                 model, tensors, request_id=request_id, timeout_us=int(left_s * 1e6), slot=slot
             )
@@ -258,7 +246,7 @@ class TritonClient:
                     slot.give_back()
                 raise
             try:
-                answer = await self._calls.answer(call, slot, left_s)
+                answer = await self._calls.answer(call, turn, slot, left_s)
                 return read(service_pb2.ModelInferResponse, answer)
             except CallFailed as error:
                 if slot is None:
@@ -291,7 +279,3 @@ class TritonClient:
 
 def _cause(error: InferenceError) -> str:
     return type(error).__name__.removeprefix("Inference").lower()
-
-
-def _loop_time(monotonic_s: float) -> float:
-    return asyncio.get_running_loop().time() + monotonic_s - time.monotonic()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -209,15 +210,17 @@ async def test_a_server_that_fails_again_and_again_is_left_alone_for_a_while(ben
     assert bench.registry.get_sample_value("fess_inference_breaker_open") == 1
 
 
-async def test_a_cancelled_request_frees_its_place(bench: Bench) -> None:
-    bench.server.delay_s = 5.0
+async def test_a_cancelled_request_frees_its_place_once_it_is_answered(bench: Bench) -> None:
+    bench.server.delay_s = 0.5
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(bench.detect()) for _ in range(2)]
         await asyncio.sleep(0.1)
         for task in running:
             task.cancel()
-    bench.server.delay_s = 0.0
+    with pytest.raises(InferenceStale, match="already on their way"):
+        await bench.detect(within_s=0.1)
     assert len(await bench.detect()) == 1
+    assert bench.server.most_at_once == 2
 
 
 async def test_a_request_that_is_late_is_not_cancelled_on_the_wire(bench: Bench) -> None:
@@ -241,22 +244,67 @@ async def test_nor_is_one_that_nobody_waits_for(bench: Bench) -> None:
     assert (bench.server.at_once, bench.server.cancelled) == (0, 0)
 
 
-async def test_what_is_given_up_is_bounded_and_counted(
+async def test_what_is_given_up_is_bounded_and_counted(bench: Bench) -> None:
+    """It is still worked on: what is sent besides would wait behind it."""
+    await bench.detect()
+    bench.server.delay_s = 0.5
+    for _ in range(2):
+        with pytest.raises(InferenceStale):
+            await bench.detect(within_s=0.1)
+    assert given_up(bench) == 2
+    with pytest.raises(InferenceStale, match="already on their way"):
+        await bench.detect(within_s=0.1)
+    assert bench.server.requests == 3
+
+    assert len(await bench.detect()) == 1
+    assert given_up(bench) == 0
+
+
+def given_up(bench: Bench) -> float | None:
+    return bench.registry.get_sample_value("fess_inference_given_up")
+
+
+async def test_one_that_is_never_answered_does_not_keep_its_place_for_ever(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.inference.calls.MOST_GIVEN_UP", 1)
-    bench.server.delay_s = 0.5
-    with pytest.raises(InferenceStale):
-        await bench.detect(within_s=0.1)
-    assert bench.registry.get_sample_value("fess_inference_given_up") == 1
+    monkeypatch.setattr("orchestrator.inference.calls.GIVEN_UP_S", 0.3)
+    bench.server.delay_s = 30.0
+    for _ in range(2):
+        with pytest.raises(InferenceStale):
+            await bench.detect(within_s=0.1)
+    bench.server.delay_s = 0.0
+    assert len(await bench.detect()) == 1
 
-    with pytest.raises(InferenceStale, match="given up"):
-        await bench.detect()
-    assert bench.server.requests == 1
 
-    await asyncio.sleep(0.6)
-    assert bench.registry.get_sample_value("fess_inference_given_up") == 0
-    await bench.detect()
+async def test_a_server_that_gets_three_times_what_it_can_do_works_for_somebody(
+    bench: Bench,
+) -> None:
+    """What is sent although it cannot be answered in time delays what could have been."""
+    bench.server.works_on, bench.server.delay_s = asyncio.Semaphore(1), 0.02
+    client = TritonClient(
+        bench.server.url,
+        timeout_s=1.0,
+        max_in_flight=32,
+        breaker=Breaker(5, 1.0, on_change=lambda is_open: None),
+        metrics=Metrics(CollectorRegistry()),
+    )
+    model = await client.describe("object_detector")
+    answered = 0
+
+    async def ask() -> None:
+        nonlocal answered
+        pixels = np.zeros((1, 320, 320, 3), np.uint8)
+        with suppress(InferenceStale):
+            await client.infer(model, pixels, ("count",), deadline_s=time.monotonic() + 0.5)
+            answered += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(600):
+            tasks.create_task(ask())
+            await asyncio.sleep(1 / 150)
+    await client.close()
+    assert bench.server.requests > 60
+    assert answered > 0.7 * bench.server.requests
 
 
 async def test_a_client_that_is_closed_does_not_wait_long_for_what_it_gave_up(bench: Bench) -> None:

@@ -31,11 +31,15 @@ def one_box() -> dict[str, NDArray[Any]]:
 
 @dataclass
 class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated, untyped
-    """`decide`, where given, makes the answer from the request's picture: uint8 (1, 320, 320, 3)."""
+    """`decide`, where given, makes the answer from the request's picture: uint8 (1, 320, 320, 3).
+
+    works_on: requests that take `delay_s` side by side; further ones wait their turn.
+    """
 
     answer: Mapping[str, NDArray[Any]] = field(default_factory=one_box)
     decide: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]] | None = None
     delay_s: float = 0.0
+    works_on: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1000))
     wrong_id: bool = False
     refuse: tuple[grpc.StatusCode, str] | None = None
     # What it serves, and whether it heeds the version that a request names, as Triton does.
@@ -90,7 +94,8 @@ class Impostor(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(self.delay_s)
+            async with self.works_on:
+                await asyncio.sleep(self.delay_s)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
