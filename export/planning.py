@@ -35,7 +35,7 @@ def write(untouched: onnx.ModelProto, model: Model, folder: Path) -> Path:
 
 def command(made: onnx.ModelProto, model: Model) -> str:
     """A script that builds the plan for every batch that the configuration allows."""
-    batch, _ = serving.LIMITS[model.slot]
+    batch = serving.LARGEST_BATCH[model.slot]
     smallest, largest = (serving.profile(made.graph.input, rows) for rows in (1, batch))
     return (
         "#!/bin/sh\n"

@@ -20,12 +20,7 @@ TRITON_TYPES: dict[int, str] = {
     int(onnx.TensorProto.INT32): "TYPE_INT32",
     int(onnx.TensorProto.UINT8): "TYPE_UINT8",
 }
-# Largest batch, and requests that may wait.
-LIMITS: dict[Slot, tuple[int, int]] = {
-    "object_detector": (8, 128),
-    "face_detector": (8, 128),
-    "face_embedder": (16, 256),
-}
+LARGEST_BATCH: dict[Slot, int] = {"object_detector": 8, "face_detector": 8, "face_embedder": 16}
 
 Precision = Literal["fp32", "fp16", "int8"]
 Accelerator = Literal["openvino", "tensorrt", "plan"]
@@ -61,20 +56,14 @@ $outputs
 ]
 
 # Requests of all cameras that arrive within 2 ms run together. No preferred size: whatever is there goes.
-# A request that has waited too long shows a past that nobody asks for any more: it is refused, and
-# a client may set a shorter limit for each request.
+# No queue policy: with one Triton 24.10 now and then forgets to wake its batcher, and requests stand still
+# for half a second. How many wait here is bounded by the clients: TRITON_MAX_IN_FLIGHT each, and fewer
+# while answers take long.
 dynamic_batching {
   max_queue_delay_microseconds: 2000
-  default_queue_policy {
-    max_queue_size: $queue
-    default_timeout_microseconds: 500000
-    timeout_action: REJECT
-    allow_timeout_override: true
-  }
 }
 
-# $where Two instances, never one: with a queue policy and a single
-# instance, Triton 24.10 forgets to wake its batcher and requests stand still for half a second.
+# $where Two instances: a core each, and a GPU gets the next batch while it computes.
 instance_group [ { kind: $kind count: 2 } ]
 
 $optimization
@@ -165,7 +154,7 @@ def config(
         labels: file of the labels, from the model's folder.
         serving: how the graph is run.
     """
-    batch, queue = LIMITS[model.slot]
+    batch = LARGEST_BATCH[model.slot]
     inputs = prepared.graph.input
     sizes = [1, batch, *range(2, batch)]
     return CONFIG.substitute(
@@ -174,7 +163,6 @@ def config(
         **(PLAN if serving.accelerator == "plan" else ONNX_RUNTIME),
         slot=model.slot,
         batch=batch,
-        queue=queue,
         inputs=_tensors(inputs, labels),
         outputs=_tensors(prepared.graph.output, labels),
         optimization=_optimization(model, serving, inputs, batch),

@@ -84,16 +84,15 @@ def test_every_batch_size_is_warmed_up(model: Model) -> None:
 
 
 @slot
-def test_requests_are_batched_briefly_and_refused_when_stale(model: Model) -> None:
+def test_requests_are_batched_briefly_and_no_queue_policy_lets_them_stand_still(
+    model: Model,
+) -> None:
     served = parsed(model)
     batching = served.dynamic_batching
     assert 0 < batching.max_queue_delay_microseconds <= 5_000
     assert not batching.preferred_batch_size
-    policy = batching.default_queue_policy
-    assert policy.max_queue_size > 0
-    assert 0 < policy.default_timeout_microseconds <= 1_000_000
-    assert policy.timeout_action == policy.REJECT
-    assert policy.allow_timeout_override
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_levels
 
 
 @slot
