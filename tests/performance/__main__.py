@@ -24,6 +24,7 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 class Name(StrEnum):
     CAMERAS = "cameras"
     SERVING = "serving"
+    OVERLOAD = "overload"
     TRANSPORT = "transport"
     LOOKUPS = "lookups"
     COMEBACK = "comeback"

@@ -1,6 +1,6 @@
 """Sends requests through the orchestrator's own Triton client, until it is ended by a signal.
 
-Each second it prints one line of JSON: how many answers came, and how long they took.
+Each second it prints one line of JSON: when, how many answers had come in it, and how long they took.
 """
 
 import asyncio
@@ -61,9 +61,8 @@ class Load:
         turns = itertools.cycle(_requests(Path(order.frames)))
 
         async def ask() -> None:
-            await client.infer(
-                model, next(turns), outputs, deadline_s=time.monotonic() + PATIENCE_S
-            )
+            deadline_s = time.monotonic() + (order.traffic.within_s or PATIENCE_S)
+            await client.infer(model, next(turns), outputs, deadline_s=deadline_s)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -95,14 +94,18 @@ class Load:
         try:
             await ask()
         except InferenceStale:
-            return  # Triton's own counters have it among the failed
+            return  # where Triton refused it, its own counters have it among the failed
         self._took_s.append(time.monotonic() - begun_s)
 
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             took_s, self._took_s = self._took_s, []
-            line = {"answers": len(took_s), "p99_ms": percentile(took_s, 0.99) * 1000}
+            line = {
+                "at_s": time.monotonic(),
+                "answers": len(took_s),
+                "p99_ms": percentile(took_s, 0.99) * 1000,
+            }
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
 
@@ -123,7 +126,19 @@ def own_windows_p99_ms(logs: Sequence[Path]) -> list[float]:
     return [max(second) for second in zip(*seen, strict=False)]
 
 
+def answers_per_s(log: Path, since_s: float) -> float:
+    """Of one process, between its first and its last line after that moment. NaN for less than two."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    seen = [line for line in lines if line["at_s"] >= since_s]
+    if len(seen) < 2:
+        return float("nan")
+    answers = sum(int(line["answers"]) for line in seen[1:])
+    return answers / float(seen[-1]["at_s"] - seen[0]["at_s"])
+
+
 def triton_settings(order: Order) -> TritonSettings:
+    if order.traffic.within_s is not None:
+        return TritonSettings(url=order.url, shared_memory="off")
     return TritonSettings(
         url=order.url,
         timeout=PATIENCE_S,

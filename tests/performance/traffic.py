@@ -26,7 +26,8 @@ class Traffic:
     period_s       after which the open loop repeats itself
     draw           which of the possible Poisson arrivals
     shared_memory  tensors go through system shared memory instead of gRPC
-    processes      of our client, in a closed loop; perf_analyzer is always one, with threads
+    processes      of our client; perf_analyzer is always one, with threads
+    within_s       our client is set up as it is shipped and gives up what is not answered so soon; None: it is patient
     """
 
     concurrency: int | None = None
@@ -36,6 +37,7 @@ class Traffic:
     draw: int = 0
     shared_memory: bool = False
     processes: int = 1
+    within_s: float | None = None
 
     def __post_init__(self) -> None:
         if (self.concurrency is None) == (self.rate is None):
@@ -56,10 +58,10 @@ class Traffic:
     def shares(self) -> list["Traffic"]:
         """What each of our processes sends."""
         if self.concurrency is None:
-            return [self]
-        whole, rest = divmod(self.concurrency, self.processes)
-        parts = [whole + (number < rest) for number in range(self.processes)]
-        return [replace(self, concurrency=part, processes=1) for part in parts if part]
+            rates = _split(self.rate or 0, self.processes)
+            return [replace(self, rate=rate, processes=1) for rate in rates]
+        parts = _split(self.concurrency, self.processes)
+        return [replace(self, concurrency=part, processes=1) for part in parts]
 
     def gaps_us(self) -> list[int]:
         """Before each request of a period, of the open loop. In any time as long as a period as many are due.
@@ -73,3 +75,9 @@ class Traffic:
         else:
             due_us = [period_us * number // count for number in range(count)]
         return [later - earlier for earlier, later in pairwise([due_us[-1] - period_us, *due_us])]
+
+
+def _split(whole: int, count: int) -> list[int]:
+    share, rest = divmod(whole, count)
+    parts = [share + (number < rest) for number in range(count)]
+    return [part for part in parts if part]

@@ -1,0 +1,192 @@
+"""Triton is asked more than it can do: how much of its work reaches somebody, from one process and from several."""
+
+import asyncio
+import shutil
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from export import versions
+from orchestrator.embedded.triton import EmbeddedTriton
+from tests.performance.bench import MODELS, Bench, folder_of_one_run
+from tests.performance.load import answers_per_s
+from tests.performance.outcome import Breakdown, Figure, Outcome, at_least
+from tests.performance.perf_analyzer import PerfAnalyzer
+from tests.performance.rig import FRAMES, Rig
+from tests.performance.scene import people_clip
+from tests.performance.throughput import throughput
+from tests.performance.traffic import Traffic
+
+MODEL = "object_detector"
+WITHIN_S = 0.5
+TIMES = (2, 4)
+PROCESSES = (1, 4)
+CLOSED = 16
+RAMP_S = 3.0
+BAR = 85.0
+QUEUE_POLICY = """\
+dynamic_batching {
+  default_queue_policy {
+    max_queue_size: 128
+    default_timeout_microseconds: 500000
+    timeout_action: REJECT
+    allow_timeout_override: true
+  }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How much is asked, and how. policy: of a Triton that refuses by itself what has waited too long."""
+
+    times: int
+    processes: int
+    policy: bool
+
+    @property
+    def words(self) -> str:
+        processes = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        return f"{self.times} times what it can, {processes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """answered: in time, in % of what Triton answers in a closed loop. in_vain: % of what it worked on."""
+
+    answered: float
+    in_vain: float
+
+
+async def measure(bench: Bench) -> Outcome:
+    seconds, repeats = bench.choose(10, 4), bench.choose(3, 1)
+    clip = await asyncio.to_thread(people_clip, bench)
+    found: dict[Way, list[Pressed]] = {}
+    most = []
+    with folder_of_one_run() as folder:
+        rig = Rig(bench, folder, await asyncio.to_thread(PerfAnalyzer.find, bench), clip)
+        async with (
+            _serving(folder / "shipped", lambda text: text) as shipped,
+            _serving(folder / "policy", _with_policy) as strict,
+        ):
+            await rig.record(shipped.grpc_url, MODEL)
+            for number in range(repeats):
+                most.append(await _closed(rig, shipped, seconds))
+                bench.say(f"{number + 1} of {repeats}: a closed loop gets {most[-1]:.0f} a second")
+                for way in _ways():
+                    triton = strict if way.policy else shipped
+                    pressed = await _pressed(rig, triton, way, most[-1], seconds)
+                    found.setdefault(way, []).append(pressed)
+                    bench.say(
+                        f"{way.words}{', queue policy' * way.policy}: {pressed.answered:.0f} % in time"
+                    )
+    return _outcome(found, most, seconds)
+
+
+def _ways() -> list[Way]:
+    return [
+        Way(times, count, policy)
+        for times in TIMES
+        for count in PROCESSES
+        for policy in (False, True)
+    ]
+
+
+@asynccontextmanager
+async def _serving(
+    repository: Path, changed: Callable[[str], str]
+) -> AsyncIterator[EmbeddedTriton]:
+    folder = shutil.copytree(MODELS / MODEL, repository / MODEL)
+    config = folder / versions.CONFIG
+    config.write_text(changed(config.read_text(encoding="utf-8")), encoding="utf-8")
+    async with EmbeddedTriton(repository, repository.with_suffix(".state")) as triton:
+        yield triton
+
+
+def _with_policy(config: str) -> str:
+    assert "default_queue_policy" not in config
+    return config.replace("dynamic_batching {\n", QUEUE_POLICY)
+
+
+async def _closed(rig: Rig, triton: EmbeddedTriton, seconds: int) -> float:
+    with rig.ours(triton.grpc_url, MODEL, Traffic(concurrency=CLOSED))(0):
+        return (await throughput(triton.http_url, MODEL, RAMP_S, seconds)).per_s
+
+
+async def _pressed(
+    rig: Rig, triton: EmbeddedTriton, way: Way, most: float, seconds: int
+) -> Pressed:
+    traffic = Traffic(rate=round(way.times * most), processes=way.processes, within_s=WITHIN_S)
+    begun_s = float("inf")
+
+    def begin() -> None:
+        nonlocal begun_s
+        begun_s = time.monotonic()
+
+    with rig.ours(triton.grpc_url, MODEL, traffic)(0):
+        worked = await throughput(triton.http_url, MODEL, RAMP_S, seconds, begin)
+        logs = [rig.folder / f"ours-{number}.log" for number in range(way.processes)]
+        answered = sum(answers_per_s(log, begun_s) for log in logs)
+    return Pressed(100 * answered / most, 100 * (1 - answered / worked.per_s))
+
+
+def _outcome(found: dict[Way, list[Pressed]], most: list[float], seconds: int) -> Outcome:
+    figures = [
+        Figure(
+            "a closed loop gets",
+            statistics.mean(most),
+            "answers a second",
+            f"{min(most):.0f} to {max(most):.0f}, {len(most)} times {seconds} s",
+        )
+    ]
+    for way in _ways():
+        if not way.policy:
+            shares = [pressed.answered for pressed in found[way]]
+            spread = f"{min(shares):.0f} to {max(shares):.0f}, {len(shares)} times {seconds} s"
+            figures.append(
+                at_least(
+                    f"answered in time, asked {way.words}",
+                    statistics.mean(shares),
+                    "% of that",
+                    BAR,
+                    spread,
+                )
+            )
+    rows = tuple(
+        (
+            way.words,
+            "yes" if way.policy else "no",
+            _range([pressed.answered for pressed in found[way]]),
+            _range([pressed.in_vain for pressed in found[way]]),
+        )
+        for way in _ways()
+    )
+    return Outcome(
+        "More than Triton can do",
+        tuple(figures),
+        (
+            f"Embedded Triton, {MODEL}, {FRAMES} frames of a clip with people over gRPC, in an open loop with even "
+            f"arrivals; each request has {WITHIN_S:g} s. Our client as it is shipped, in as many processes, which know "
+            f"nothing of each other. Against a closed loop of {CLOSED} of one patient process, before each round. "
+            "Clients and Triton share the cores, so that what is given up costs some of what could be answered.",
+            "A queue policy has Triton refuse what has waited for half a second, or for as long as its request said.",
+        ),
+        (
+            Breakdown(
+                "With and without a queue policy, mean and range:",
+                (
+                    "asked",
+                    "queue policy",
+                    "answered in time, % of a closed loop",
+                    "worked on in vain, %",
+                ),
+                rows,
+            ),
+        ),
+    )
+
+
+def _range(values: list[float]) -> str:
+    return f"{statistics.mean(values):.0f} ({min(values):.0f} to {max(values):.0f})"
