@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 # An estimate this old says nothing about now; else one slow answer could hold back every further request.
 FORGOTTEN_AFTER_S = 1.0
-NEWEST_SHARE = 0.2
+NEWEST_SHARE = 0.1
 # Mean deviations above the mean (Jacobson 1988): whoever waits for a turn gets it when hardly enough time is left.
-SPREADS = 1.0
+SPREADS = 3.0
 
 
 @dataclass(slots=True)

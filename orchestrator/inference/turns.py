@@ -1,8 +1,8 @@
 """Who may ask Triton now: no more at once than are answered soon, and nothing that cannot be answered in time.
 
 A request keeps its turn until Triton has done with it, also where nobody waits for it any more: it is still worked on.
-How many turns there are is found out as TCP finds its window (additive increase, multiplicative decrease: Chiu and
-Jain 1989), so that several processes share one server without knowing of each other.
+How many turns there are is found out as TCP finds its window (slow start, then additive increase and multiplicative
+decrease: Jacobson 1988, Chiu and Jain 1989), so that processes share a server without knowing of each other.
 """
 
 import asyncio
@@ -18,8 +18,10 @@ from orchestrator.inference.promptness import Promptness
 # Of the time that a request has in all, an answer should take no more; the rest is for the wait before
 # it and for the stages after it.
 SOON = 0.5
-# How many turns are left after an answer that came later than that.
+# What is left of the turns after an answer that came later than that.
 CUT = 0.75
+# Turns before the first answer; each that comes soon gives one more, until one does not.
+FIRST = 4
 
 
 class Turn:
@@ -78,14 +80,15 @@ class Turns:
     ) -> None:
         """most: at once, at any time. limit: where it is told how many they may be at the moment."""
         self._most = most
-        self._limit = float(most)
+        self._limit = float(min(most, FIRST))
+        self._starting = True
         self._told = limit
         self._clock = clock
         self._promptness = Promptness(clock)
         self._cut_s = float("-inf")
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        limit.set(most)
+        limit.set(int(self._limit))
 
     async def take(self, model: str, deadline_s: float) -> Turn:
         """Wait for a turn, first come, first served. Raises TimeoutError; InferenceStale where it would be in vain."""
@@ -131,12 +134,14 @@ class Turns:
         if took_s > SOON * had_s:
             self.cut(turn)
         else:
-            self._allow(min(self._limit + 1 / self._limit, self._most))
+            more = 1.0 if self._starting else 1 / self._limit
+            self._allow(min(self._limit + more, self._most))
 
     def cut(self, turn: Turn) -> None:
         """Once for all that were on their way together."""
         if turn.sent_s > self._cut_s:
             self._cut_s = self._clock()
+            self._starting = False
             self._allow(max(self._limit * CUT, 1.0))
 
     def _allow(self, limit: float) -> None:

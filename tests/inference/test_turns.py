@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import Gauge
 
 from orchestrator.errors import InferenceStale
-from orchestrator.inference.turns import Turn, Turns
+from orchestrator.inference.turns import FIRST, Turn, Turns
 
 HAD_S = 1.0
 SOON_S, LATE_S = 0.1, 0.7
@@ -44,6 +44,14 @@ class Bench:
     def allowed(self) -> float:
         (told,) = next(iter(self.limit.collect())).samples
         return told.value
+
+
+async def bench_of(most: int) -> Bench:
+    """With as many turns as there may be."""
+    bench = Bench(most)
+    await bench.answered(*[SOON_S] * most)
+    assert bench.allowed == most
+    return bench
 
 
 async def settle() -> None:
@@ -114,7 +122,7 @@ async def test_whoever_leaves_while_waiting_leaves_the_turn_to_the_next(granted:
 
 
 async def test_late_answers_leave_fewer_turns_and_soon_ones_give_them_back() -> None:
-    bench = Bench(16)
+    bench = await bench_of(16)
     await bench.answered(LATE_S)
     assert bench.allowed == 12
     await bench.answered(*[SOON_S] * 13)
@@ -123,8 +131,17 @@ async def test_late_answers_leave_fewer_turns_and_soon_ones_give_them_back() -> 
     assert bench.allowed == 16
 
 
-async def test_those_that_were_on_their_way_together_count_once() -> None:
+async def test_it_begins_with_few_and_each_soon_answer_gives_one_more_until_one_is_late() -> None:
     bench = Bench(16)
+    assert bench.allowed == FIRST
+    await bench.answered(*[SOON_S] * 6)
+    assert bench.allowed == FIRST + 6
+    await bench.answered(LATE_S, *[SOON_S] * 6)
+    assert bench.allowed == 8  # of 7.5, six times a seventh or an eighth more
+
+
+async def test_those_that_were_on_their_way_together_count_once() -> None:
+    bench = await bench_of(16)
     together = [await bench.take() for _ in range(8)]
     bench.now_s += LATE_S
     for turn in together:
@@ -134,7 +151,7 @@ async def test_those_that_were_on_their_way_together_count_once() -> None:
 
 
 async def test_a_refusal_leaves_fewer_turns_too() -> None:
-    bench = Bench(16)
+    bench = await bench_of(16)
     turn = await bench.take()
     turn.refused()
     assert bench.allowed == 12
