@@ -60,7 +60,7 @@ class TritonSettings(Section):
     timeout: Seconds = 1.0
     """Seconds a request may take; a later answer is never applied."""
     max_in_flight: int = Field(default=32, ge=1)
-    """Requests on their way at once, over all cameras of a process."""
+    """Most requests on their way at once, over all cameras of a process; fewer while Triton takes long."""
     shared_memory: Literal["auto", "on", "off"] = "auto"
     """Whether pixels go to Triton through shared memory. auto: where Triton can open it. on: else a problem."""
     breaker_failures: int = Field(default=5, ge=1)

@@ -163,8 +163,8 @@ def _outcome(found: dict[Way, list[Pressed]], most: list[float], seconds: int) -
             f"Embedded Triton, {MODEL}, {FRAMES} frames of a clip with people over gRPC, in an open loop with even "
             f"arrivals; each request has {WITHIN_S:g} s. Our client as it is shipped, in as many processes, which know "
             f"nothing of each other. Against a closed loop of {CLOSED} of one patient process, before each round. "
-            "Clients and Triton share the cores, so that what is given up costs some of what could be answered. Clients and "
-            "Triton count over windows that differ by up to a second: so do the shares, by a few %.",
+            "Clients and Triton share the cores, so that what is given up costs some of what could be answered. Both "
+            "count over windows of their own, which differ by up to a second: so do the shares, by a few %.",
             "A queue policy has Triton refuse what has waited for half a second, or for as long as its request said.",
         ),
         (
