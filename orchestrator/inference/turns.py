@@ -18,6 +18,8 @@ from orchestrator.inference.promptness import Promptness
 # Of the time that a request has in all, an answer should take no more; the rest is for the wait before
 # it and for the stages after it.
 SOON = 0.5
+# An answer within this is soon, however little time its request had left.
+SOON_S = 0.1
 # What is left of the turns after an answer that came later than that.
 CUT = 0.75
 # Turns before the first answer; each that comes soon gives one more, until one does not.
@@ -131,7 +133,7 @@ class Turns:
     def answered(self, turn: Turn) -> None:
         self._promptness.answered(turn.model, turn.sent_s)
         took_s, had_s = self._clock() - turn.sent_s, turn.deadline_s - turn.begun_s
-        if took_s > SOON * had_s:
+        if took_s > max(SOON * had_s, SOON_S):
             self.cut(turn)
         else:
             more = 1.0 if self._starting else 1 / self._limit

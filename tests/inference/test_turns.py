@@ -12,7 +12,7 @@ from orchestrator.errors import InferenceStale
 from orchestrator.inference.turns import FIRST, Turn, Turns
 
 HAD_S = 1.0
-SOON_S, LATE_S = 0.1, 0.7
+SOON_AFTER_S, LATE_AFTER_S = 0.1, 0.7
 
 
 class Bench:
@@ -49,7 +49,7 @@ class Bench:
 async def bench_of(most: int) -> Bench:
     """With as many turns as there may be."""
     bench = Bench(most)
-    await bench.answered(*[SOON_S] * most)
+    await bench.answered(*[SOON_AFTER_S] * most)
     assert bench.allowed == most
     return bench
 
@@ -123,31 +123,39 @@ async def test_whoever_leaves_while_waiting_leaves_the_turn_to_the_next(granted:
 
 async def test_late_answers_leave_fewer_turns_and_soon_ones_give_them_back() -> None:
     bench = await bench_of(16)
-    await bench.answered(LATE_S)
+    await bench.answered(LATE_AFTER_S)
     assert bench.allowed == 12
-    await bench.answered(*[SOON_S] * 13)
+    await bench.answered(*[SOON_AFTER_S] * 13)
     assert bench.allowed == 13
-    await bench.answered(*[SOON_S] * 100)
+    await bench.answered(*[SOON_AFTER_S] * 100)
     assert bench.allowed == 16
 
 
 async def test_it_begins_with_few_and_each_soon_answer_gives_one_more_until_one_is_late() -> None:
     bench = Bench(16)
     assert bench.allowed == FIRST
-    await bench.answered(*[SOON_S] * 6)
+    await bench.answered(*[SOON_AFTER_S] * 6)
     assert bench.allowed == FIRST + 6
-    await bench.answered(LATE_S, *[SOON_S] * 6)
+    await bench.answered(LATE_AFTER_S, *[SOON_AFTER_S] * 6)
     assert bench.allowed == 8  # of 7.5, six times a seventh or an eighth more
 
 
 async def test_those_that_were_on_their_way_together_count_once() -> None:
     bench = await bench_of(16)
     together = [await bench.take() for _ in range(8)]
-    bench.now_s += LATE_S
+    bench.now_s += LATE_AFTER_S
     for turn in together:
         turn.answered()
         turn.leave()
     assert bench.allowed == 12
+
+
+async def test_a_quick_answer_is_soon_however_little_time_there_was() -> None:
+    bench = await bench_of(16)
+    turn = await bench.take(within_s=0.1)
+    bench.now_s += 0.09
+    turn.answered()
+    assert bench.allowed == 16
 
 
 async def test_a_refusal_leaves_fewer_turns_too() -> None:
@@ -159,7 +167,7 @@ async def test_a_refusal_leaves_fewer_turns_too() -> None:
 
 async def test_one_is_always_left() -> None:
     bench = Bench(3)
-    await bench.answered(*[LATE_S] * 20)
+    await bench.answered(*[LATE_AFTER_S] * 20)
     assert bench.allowed == 1
     waiting = await bench.take()
     waiting.leave()
@@ -167,12 +175,12 @@ async def test_one_is_always_left() -> None:
 
 async def test_a_turn_more_is_given_at_once_to_who_waits() -> None:
     bench = Bench(2)
-    await bench.answered(LATE_S)
+    await bench.answered(LATE_AFTER_S)
     assert bench.allowed == 1
     first = await bench.take()
     waiting = await bench.waiting()
     for _ in range(2):
-        bench.now_s += SOON_S
+        bench.now_s += SOON_AFTER_S
         first.answered()
     await settle()
     assert bench.allowed == 2
