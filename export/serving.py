@@ -55,12 +55,12 @@ output [
 $outputs
 ]
 
-# Requests of all cameras that arrive within 2 ms run together. No preferred size: whatever is there goes.
-# No queue policy: with one Triton 24.10 now and then forgets to wake its batcher, and requests stand still
-# for half a second. How many wait here is bounded by the clients: TRITON_MAX_IN_FLIGHT each, and fewer
-# while answers take long.
+# Requests of all cameras that wait for an instance run together; none waits for company, which on a processor
+# would be computed no quicker and leave a core idle meanwhile. No queue policy: with one Triton 24.10 now and
+# then forgets to wake its batcher, and requests stand still for half a second. How many wait here is bounded by
+# the clients: TRITON_MAX_IN_FLIGHT each, and fewer while answers take long.
 dynamic_batching {
-  max_queue_delay_microseconds: 2000
+  max_queue_delay_microseconds: 0
 }
 
 # $where Two instances: a core each, and a GPU gets the next batch while it computes.

@@ -24,7 +24,7 @@ GONE = re.compile(
 )
 # Codes of a server that is not there, or hangs.
 UNREACHED = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED)
-# For answers that are still to come when the client is closed; Triton refuses what waits longer than half a second.
+# For answers that are still to come when the client is closed; a Triton that is well has them sooner.
 SETTLE_S = 1.0
 # An answer that nobody waits for may still come so late; only a server that hangs leaves one longer.
 GIVEN_UP_S = 30.0
