@@ -9,8 +9,7 @@ from orchestrator.frame import Frame
 
 Handle = Callable[[Frame], Awaitable[None]]
 
-# While a frame is longer in hand the server has enough to do: one more would only wait there, and Triton's queue
-# refuses what has waited for half a second.
+# While a frame is longer in hand the server has enough to do: one more would only wait there, and others with it.
 QUICK_S = 0.2
 
 

@@ -112,7 +112,7 @@ class Turns:
         try:
             async with asyncio.timeout(deadline_s - self._clock()):
                 await mine
-        except BaseException:
+        except BaseException:  # whoever leaves, at a cancellation too, leaves no turn taken behind
             if mine.done() and not mine.cancelled():
                 self.give_back()  # it came in the moment in which we left
             elif mine in self._waiting:

@@ -104,6 +104,16 @@ async def servers(folder: Path, repository: Path = MODELS) -> AsyncIterator[Serv
         yield Servers(triton, redis, settings_of(folder, redis, triton))
 
 
+@asynccontextmanager
+async def serving(
+    write: Callable[[Path, Path], Path], repository: Path, model: str
+) -> AsyncIterator[EmbeddedTriton]:
+    """A Triton with a model that `write` makes in `repository` after the one that is shipped, and nothing else."""
+    write(repository, MODELS / model)
+    async with EmbeddedTriton(repository, repository.with_suffix(".state")) as triton:
+        yield triton
+
+
 def settings_of(
     folder: Path, redis: EmbeddedRedis, triton: EmbeddedTriton | None = None
 ) -> Settings:

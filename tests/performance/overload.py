@@ -4,14 +4,12 @@ import asyncio
 import shutil
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from export import versions
 from orchestrator.embedded.triton import EmbeddedTriton
-from tests.performance.bench import MODELS, Bench, folder_of_one_run
+from tests.performance.bench import Bench, folder_of_one_run, serving
 from tests.performance.load import answers_per_s
 from tests.performance.outcome import Breakdown, Figure, Outcome, below
 from tests.performance.perf_analyzer import PerfAnalyzer
@@ -68,8 +66,8 @@ async def measure(bench: Bench) -> Outcome:
     with folder_of_one_run() as folder:
         rig = Rig(bench, folder, await asyncio.to_thread(PerfAnalyzer.find, bench), clip)
         async with (
-            _serving(folder / "shipped", lambda text: text) as shipped,
-            _serving(folder / "policy", _with_policy) as strict,
+            serving(_shipped, folder / "shipped", MODEL) as shipped,
+            serving(_with_policy, folder / "policy", MODEL) as strict,
         ):
             await rig.record(shipped.grpc_url, MODEL)
             for number in range(repeats):
@@ -94,20 +92,17 @@ def _ways() -> list[Way]:
     ]
 
 
-@asynccontextmanager
-async def _serving(
-    repository: Path, changed: Callable[[str], str]
-) -> AsyncIterator[EmbeddedTriton]:
-    folder = shutil.copytree(MODELS / MODEL, repository / MODEL)
-    config = folder / versions.CONFIG
-    config.write_text(changed(config.read_text(encoding="utf-8")), encoding="utf-8")
-    async with EmbeddedTriton(repository, repository.with_suffix(".state")) as triton:
-        yield triton
+def _shipped(repository: Path, like: Path) -> Path:
+    shutil.copytree(like, repository / like.name)
+    return repository
 
 
-def _with_policy(config: str) -> str:
-    assert "default_queue_policy" not in config
-    return config.replace("dynamic_batching {\n", QUEUE_POLICY)
+def _with_policy(repository: Path, like: Path) -> Path:
+    config = _shipped(repository, like) / like.name / versions.CONFIG
+    text = config.read_text(encoding="utf-8")
+    assert "default_queue_policy" not in text
+    config.write_text(text.replace("dynamic_batching {\n", QUEUE_POLICY), encoding="utf-8")
+    return repository
 
 
 async def _closed(rig: Rig, triton: EmbeddedTriton, seconds: int) -> float:
@@ -169,7 +164,7 @@ def _outcome(found: dict[Way, list[Pressed]], most: list[float], seconds: int) -
         ),
         (
             Breakdown(
-                "With and without a queue policy, mean and range:",
+                "With and without a queue policy, mean and range",
                 (
                     "asked",
                     "queue policy",

@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from orchestrator.embedded.triton import EmbeddedTriton
 from orchestrator.tuning.chart import Forest, Point, Ratio, Scatter, Series
-from tests.performance.bench import MODELS, Bench, Servers, folder_of_one_run, servers
+from tests.performance.bench import Bench, Servers, folder_of_one_run, servers, serving
 from tests.performance.heavy_model import TIMES, write_heavy
 from tests.performance.outcome import Breakdown, Outcome
 from tests.performance.paired_model import PAIR, write_paired
@@ -71,14 +69,14 @@ async def measure(bench: Bench) -> Outcome:
                 await rig.record(beside.triton.grpc_url, MODEL)
                 if bench.wants("infer"):
                     await _infer(rig, beside.triton, found)
-                    async with _serving(write_paired, folder / "paired") as paired:
+                    async with serving(write_paired, folder / "paired", MODEL) as paired:
                         await _infer_in_pairs(rig, paired, found)
                 if bench.wants("e2e"):
                     await _end_to_end(rig, beside, found)
-                    async with _serving(write_heavy, folder / "heavy") as heavy:
+                    async with serving(write_heavy, folder / "heavy", MODEL) as heavy:
                         await _inference_bound(rig, beside.asking(heavy), found)
         if bench.wants("wire"):
-            async with _serving(write_wire, folder / "wire") as triton:
+            async with serving(write_wire, folder / "wire", MODEL) as triton:
                 await rig.record(triton.grpc_url, WIRE)
                 await _wire(rig, triton, found)
         return _outcome(rig, found)
@@ -264,16 +262,6 @@ def _notes() -> tuple[str, ...]:
         "way, motion gate and faces off, from decoding to the event's acknowledgement by Redis Streams, against "
         f"concurrency {FILES}.",
     )
-
-
-@asynccontextmanager
-async def _serving(
-    write: Callable[[Path, Path], Path], repository: Path
-) -> AsyncIterator[EmbeddedTriton]:
-    """A Triton with a model made after the one that is shipped, and nothing else."""
-    write(repository, MODELS / MODEL)
-    async with EmbeddedTriton(repository, repository.with_suffix(".state")) as triton:
-        yield triton
 
 
 def _cores() -> int:
