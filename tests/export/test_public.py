@@ -77,8 +77,9 @@ async def test_everything_that_the_demo_serves_comes_from_public_addresses(
         "mobilefacenet.pt  licence Apache-2.0  https://github.com/foamliu/MobileFaceNet",
     ):
         assert words in shown
+    # Three files side by side, in any order; one of them is given elsewhere.
+    assert [path.startswith(ELSEWHERE) for path in internet.asked].count(True) == 1
     assert len(internet.asked) == 4
-    assert internet.asked[3].startswith(ELSEWHERE)
 
 
 async def test_events_and_galleries_tell_it_from_the_file_in_the_mirror(
