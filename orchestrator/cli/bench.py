@@ -75,8 +75,9 @@ SERVING = "\n\n".join(
     (
         "Find out how Triton serves a model best here: instances, batch limit, queue delay, threads.",
         "It starts a private Triton with a copy of the model (yours goes on untouched), loads it as cameras "
-        "would, and looks for the most inferences a second of which 99 % come in time: first a coarse grid, then "
-        "steps from the best of it, then a final among the best few and what is configured now.",
+        "would, and looks for the most inferences a second of which 99 % come in time, and of what gives as many "
+        "for the soonest: first a coarse grid, then steps from the best of it, then a final among the best few "
+        "and what is configured now.",
         "Ten to fifteen minutes; let nothing else run meanwhile. Ctrl-C shows what is known so far; the same "
         "command goes on from there. The best is proposed only if it beat what is configured now every time.",
         "[bold]fess bench serving[/bold]: what would be better, as a diff",

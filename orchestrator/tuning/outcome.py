@@ -15,7 +15,10 @@ from orchestrator.tuning.config_text import ConfigText
 from orchestrator.tuning.stand import Slot, read_config
 from orchestrator.tuning.trial import Effort, LoadPoint, Standing, Trial, clearly_better
 
-COLUMNS = ("", "instances", "batch", "delay us", "threads", "a second", "range", "p99 ms", "trials")
+COLUMNS = (
+    *("", "instances", "batch", "delay us", "threads"),
+    *("a second", "range", "p99 ms", "mean ms", "trials"),
+)
 SHOWN = 12
 
 
@@ -73,6 +76,7 @@ class Outcome:
                     "candidate": asdict(standing.candidate),
                     "per_s": _finite(standing.score(self.limit_ms)[0]),
                     "p99_ms": _finite(standing.p99_ms(self.limit_ms)),
+                    "mean_ms": _finite(mean(standing.means_ms())),
                     "trials": [asdict(trial) for trial in standing.trials],
                 }
                 for standing in self.standings
@@ -103,7 +107,8 @@ class Outcome:
             *(str(number) for number in asdict(candidate).values()),
             f"{mean(scores):.0f}" if max(scores) else _why_not(standing.trials),
             f"{min(scores):.0f} to {max(scores):.0f}" if len(scores) > 1 else "",
-            "" if math.isnan(p99_ms) else f"{p99_ms:.1f}",
+            _ms(p99_ms),
+            _ms(mean(standing.means_ms())),
             f"{len(scores)}{effort}",
         )
 
@@ -171,6 +176,10 @@ def _whole(point: LoadPoint) -> bool:
 def _why_not(trials: Sequence[Trial]) -> str:
     failed = any(trial.failure for trial in trials)
     return "does not run" if failed else "above the limit"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else ""
 
 
 def _finite(value: float) -> float | None:

@@ -64,6 +64,20 @@ async def bench() -> AsyncIterator[Bench]:
         await client.close()
 
 
+def asking(
+    server: Impostor, *, timeout_s: float, max_in_flight: int, patient: bool = False
+) -> TritonClient:
+    """Another client of that server, with a breaker of its own."""
+    return TritonClient(
+        server.url,
+        timeout_s=timeout_s,
+        max_in_flight=max_in_flight,
+        breaker=Breaker(5, 1.0, on_change=lambda is_open: None),
+        metrics=Metrics(CollectorRegistry()),
+        patient=patient,
+    )
+
+
 def failures(bench: Bench, cause: str) -> float | None:
     return bench.registry.get_sample_value(
         "fess_inference_failures_total", {"model": "object_detector", "cause": cause}
@@ -173,14 +187,7 @@ async def test_a_request_that_the_server_refuses_as_late_says_nothing_against_th
 
 
 async def test_a_patient_client_asks_again_until_its_request_is_taken(bench: Bench) -> None:
-    client = TritonClient(
-        bench.server.url,
-        timeout_s=10.0,
-        max_in_flight=2,
-        breaker=Breaker(3, 30.0, on_change=lambda is_open: None),
-        metrics=Metrics(CollectorRegistry()),
-        patient=True,
-    )
+    client = asking(bench.server, timeout_s=10.0, max_in_flight=2, patient=True)
     model = await client.describe("object_detector")
     bench.server.refuse = (grpc.StatusCode.UNAVAILABLE, "Request timeout expired")
     async with asyncio.TaskGroup() as tasks:
@@ -281,13 +288,7 @@ async def test_a_server_that_gets_three_times_what_it_can_do_works_for_somebody(
 ) -> None:
     """What is sent although it cannot be answered in time delays what could have been."""
     bench.server.works_on, bench.server.delay_s = asyncio.Semaphore(1), 0.02
-    client = TritonClient(
-        bench.server.url,
-        timeout_s=1.0,
-        max_in_flight=32,
-        breaker=Breaker(5, 1.0, on_change=lambda is_open: None),
-        metrics=Metrics(CollectorRegistry()),
-    )
+    client = asking(bench.server, timeout_s=1.0, max_in_flight=32)
     model = await client.describe("object_detector")
     answered = 0
 

@@ -12,9 +12,9 @@ from orchestrator.embedded.triton import EmbeddedTriton
 from tests.performance.bench import Bench, folder_of_one_run, serving
 from tests.performance.load import answers_per_s
 from tests.performance.outcome import Breakdown, Figure, Outcome, below
-from tests.performance.perf_analyzer import PerfAnalyzer
-from tests.performance.rig import FRAMES, Rig
+from tests.performance.rig import FRAMES, clients
 from tests.performance.scene import people_clip
+from tests.performance.tensors import recorded
 from tests.performance.throughput import throughput
 from tests.performance.traffic import Traffic
 
@@ -64,18 +64,18 @@ async def measure(bench: Bench) -> Outcome:
     found: dict[Way, list[Pressed]] = {}
     most = []
     with folder_of_one_run() as folder:
-        rig = Rig(bench, folder, await asyncio.to_thread(PerfAnalyzer.find, bench), clip)
+        frames = folder / "frames.npz"
         async with (
             serving(_shipped, folder / "shipped", MODEL) as shipped,
             serving(_with_policy, folder / "policy", MODEL) as strict,
         ):
-            await rig.record(shipped.grpc_url, MODEL)
+            await recorded(shipped.grpc_url, MODEL, clip, FRAMES, frames)
             for number in range(repeats):
-                most.append(await _closed(rig, shipped, seconds))
+                most.append(await _closed(frames, shipped, seconds))
                 bench.say(f"{number + 1} of {repeats}: a closed loop gets {most[-1]:.0f} a second")
                 for way in _ways():
                     triton = strict if way.policy else shipped
-                    pressed = await _pressed(rig, triton, way, most[-1], seconds)
+                    pressed = await _pressed(frames, triton, way, most[-1], seconds)
                     found.setdefault(way, []).append(pressed)
                     bench.say(
                         f"{way.words}{', queue policy' * way.policy}: {pressed.answered:.0f} % in time"
@@ -105,13 +105,14 @@ def _with_policy(repository: Path, like: Path) -> Path:
     return repository
 
 
-async def _closed(rig: Rig, triton: EmbeddedTriton, seconds: int) -> float:
-    with rig.ours(triton.grpc_url, MODEL, Traffic(concurrency=CLOSED))(0):
+async def _closed(frames: Path, triton: EmbeddedTriton, seconds: int) -> float:
+    patient = Traffic(concurrency=CLOSED)
+    with clients(frames.parent, triton.grpc_url, MODEL, frames, patient):
         return (await throughput(triton.http_url, MODEL, RAMP_S, seconds)).per_s
 
 
 async def _pressed(
-    rig: Rig, triton: EmbeddedTriton, way: Way, most: float, seconds: int
+    frames: Path, triton: EmbeddedTriton, way: Way, most: float, seconds: int
 ) -> Pressed:
     traffic = Traffic(rate=round(way.times * most), processes=way.processes, within_s=WITHIN_S)
     begun_s = float("inf")
@@ -120,9 +121,9 @@ async def _pressed(
         nonlocal begun_s
         begun_s = time.monotonic()
 
-    with rig.ours(triton.grpc_url, MODEL, traffic)(0):
+    with clients(frames.parent, triton.grpc_url, MODEL, frames, traffic):
         worked = await throughput(triton.http_url, MODEL, RAMP_S, seconds, begin)
-        logs = [rig.folder / f"ours-{number}.log" for number in range(way.processes)]
+        logs = [frames.parent / f"ours-{number}.log" for number in range(way.processes)]
         answered = sum(answers_per_s(log, begun_s) for log in logs)
     return Pressed(100 * answered / most, 100 * (1 - answered / worked.per_s))
 

@@ -48,7 +48,7 @@ class Rig:
         write_input(self.data, read(self.frames))
 
     def ours(self, url: str, model: str, traffic: Traffic) -> Load:
-        return lambda number: _clients(
+        return lambda number: clients(
             self.folder, url, model, self.frames, replace(traffic, draw=number)
         )
 
@@ -93,9 +93,8 @@ class Rig:
 
 
 @contextmanager
-def _clients(
-    folder: Path, url: str, model: str, frames: Path, traffic: Traffic
-) -> Iterator[AtWork]:
+def clients(folder: Path, url: str, model: str, frames: Path, traffic: Traffic) -> Iterator[AtWork]:
+    """Our client, in as many processes as the traffic has; their logs are `ours-0.log` and so on."""
     shares = traffic.shares()
     logs = [folder / f"ours-{number}.log" for number in range(len(shares))]
     with ExitStack() as stack:

@@ -14,11 +14,15 @@ ONE = Candidate(1, 1, 0, 1)
 
 @dataclass
 class ScriptedServer:
-    """most_batch: a larger one does not run. noise: of the throughput, as a share. seen: what was asked."""
+    """most_batch: a larger one does not run. noise: of the throughput, as a share. seen: what was asked.
+
+    alike_when_full: what a delay costs is seen only where little is asked.
+    """
 
     best: Candidate
     most_batch: int = 1000
     noise: float = 0.0
+    alike_when_full: bool = False
     seen: list[tuple[Candidate, Effort]] = field(default_factory=list)
     dice: Random = field(default_factory=lambda: Random(7))
 
@@ -29,6 +33,9 @@ class ScriptedServer:
         per_s = self.per_s(candidate) * (1 + self.noise * self.dice.uniform(-1, 1))
         # Two in flight give all it can, eight give no more but wait for it.
         points = [(1, per_s / 2), (2, per_s), (8, per_s)]
+        if self.alike_when_full:
+            share = 0.85 ** (candidate.queue_delay_us / 1500)
+            points[:2] = [(1, share * per_s / 2), (2, share * per_s)]
         return Trial(
             candidate, effort, tuple(self._point(candidate, c, rate) for c, rate in points)
         )
@@ -38,8 +45,9 @@ class ScriptedServer:
             abs(log2(candidate.instances / self.best.instances))
             + abs(log2(candidate.max_batch / self.best.max_batch))
             + abs(log2(candidate.threads / self.best.threads))
-            + abs(candidate.queue_delay_us - self.best.queue_delay_us) / 1500
         )
+        if not self.alike_when_full:
+            steps += abs(candidate.queue_delay_us - self.best.queue_delay_us) / 1500
         return float(300 * 0.85**steps)
 
     def most(self, space: Space, limit_ms: float) -> float:

@@ -56,7 +56,7 @@ def test_results_are_kept_for_people_and_for_programs(tmp_path: Path) -> None:
     assert document["best"] == {"instances": 2, "max_batch": 8, "queue_delay_us": 0, "threads": 1}
     assert [each["per_s"] for each in document["standings"]] == [205, 105, 0]
     table = (tmp_path / "results.md").read_text()
-    assert "| best | 2 | 8 | 0 | 1 | 205 | 200 to 210 | 40.0 | 2 |" in table
+    assert "| best | 2 | 8 | 0 | 1 | 205 | 200 to 210 | 40.0 | 19.5 | 2 |" in table
     assert "does not run" in table
     said = words((tmp_path / "latency.svg").read_text())
     assert "Pareto front" in said
@@ -67,7 +67,7 @@ def test_the_table_shows_the_repetitions_that_the_verdict_is_taken_from() -> Non
     best, now = standing(BETTER, 200, 210), standing(NOW, 100, 110)
     climbed = standing(BETTER, 90, 200, 210)  # its first trial is from before the final
     rows = Outcome(LIMIT_MS, (climbed, now), best, now).rows()
-    assert rows[0] == ("best", "2", "8", "0", "1", "205", "200 to 210", "40.0", "2")
+    assert rows[0] == ("best", "2", "8", "0", "1", "205", "200 to 210", "40.0", "19.5", "2")
 
 
 def test_an_interrupted_sweep_is_kept_too(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The search finds the best way of serving without trying every one, whatever the server's behaviour."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,14 @@ from hypothesis import strategies as st
 from orchestrator.errors import ServerError, SettingsError
 from orchestrator.tuning.candidate import Candidate, Space
 from orchestrator.tuning.search import Search
-from orchestrator.tuning.trial import Effort, Standing, clearly_better
+from orchestrator.tuning.trial import (
+    Effort,
+    LoadPoint,
+    Standing,
+    Trial,
+    champion,
+    clearly_better,
+)
 from tests.tuning.scripted import NOW, ONE, ScriptedServer
 
 NO_LIMIT_MS = 10_000.0
@@ -82,8 +91,9 @@ async def test_the_present_way_is_measured_as_often_as_the_best_and_in_turns() -
     server = ScriptedServer(Candidate(4, 4, 500, 1))
     found, now, search = await swept(server)
     assert len(found.trials) == len(now.trials) == search.repeats
-    final = [candidate for candidate, _ in server.seen[-3 * 4 :]]
-    assert final[:4] == final[4:8][::-1] == final[8:]
+    final = [candidate for candidate, _ in server.seen[-3 * 5 :]]
+    assert final[:5] == final[5:10][::-1] == final[10:]
+    assert len(set(final)) == 5
 
 
 async def test_what_is_best_already_is_found_to_be() -> None:
@@ -98,6 +108,32 @@ async def test_better_is_what_was_better_every_time() -> None:
     assert clearly_better(found, now, NO_LIMIT_MS)
     doubtful = Standing(found.candidate, (*found.trials, now.trials[0]))
     assert not clearly_better(doubtful, now, NO_LIMIT_MS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_of_what_gives_as_much_the_one_that_answers_sooner_is_better(seed: int) -> None:
+    server = ScriptedServer(NOW, noise=0.02, alike_when_full=True)
+    server.dice.seed(seed)
+    found, now, _ = await swept(server)
+    assert found.candidate == replace(NOW, queue_delay_us=0)
+    assert clearly_better(found, now, NO_LIMIT_MS)
+    assert not clearly_better(now, found, NO_LIMIT_MS)
+
+
+def test_no_answer_is_soon_enough_for_less_throughput_or_for_none_in_time() -> None:
+    more, sooner = at_two(NOW, 100, 200), at_two(ONE, 150, 190)
+    assert not clearly_better(sooner, more, NO_LIMIT_MS)
+    assert champion([sooner, more], NO_LIMIT_MS) is more
+    assert not clearly_better(at_two(ONE, 150, 200), more, limit_ms=1.0)
+
+
+def at_two(candidate: Candidate, alone_per_s: float, full_per_s: float) -> Standing:
+    """Three trials alike, with one request on its way and with eight."""
+    points = [
+        LoadPoint(c, per_s, 1000 * c / per_s, 2000 * c / per_s)
+        for c, per_s in ((1, alone_per_s), (8, full_per_s))
+    ]
+    return Standing(candidate, 3 * (Trial(candidate, Effort.LONG, tuple(points)),))
 
 
 async def test_it_never_takes_longer_than_it_said() -> None:
