@@ -93,7 +93,8 @@ class Search:
                 found.append(await self._try(candidate, Effort.LONG))
         self.on_plan(0)
         standings = [Standing.of(candidate, found) for candidate in finalists]
-        return champion(standings, self.limit_ms), Standing.of(self.start, found)
+        now = Standing.of(self.start, found)
+        return champion(standings, now, self.limit_ms), now
 
     async def _try(self, candidate: Candidate, effort: Effort) -> Trial:
         trial = await self.measure(candidate, effort)

@@ -97,16 +97,20 @@ def clearly_better(one: Standing, other: Standing, limit_ms: float) -> bool:
 
     In throughput; where neither does, in how soon it answers.
     """
-    rates, others = one.scores(limit_ms), other.scores(limit_ms)
-    if min(rates) > max(others):
+    if _gives_more(one, other, limit_ms):
         return True
-    if min(others) > max(rates) or not max(rates):
+    if _gives_more(other, one, limit_ms) or not max(one.scores(limit_ms)):
         return False
     return max(one.means_ms()) < SOONER * min(other.means_ms())
 
 
-def champion(standings: Sequence[Standing], limit_ms: float) -> Standing:
-    """Of these, the one with the most throughput; of those that give as much, the one that answers soonest."""
-    leader = max(standings, key=lambda each: each.score(limit_ms))
-    sooner = [each for each in standings if clearly_better(each, leader, limit_ms)]
-    return min(sooner, key=lambda each: mean(each.means_ms()), default=leader)
+def champion(standings: Sequence[Standing], now: Standing, limit_ms: float) -> Standing:
+    """Of what is clearly better than now, or of all where nothing is, the most throughput; of what gives as much, the soonest."""
+    better = [each for each in standings if clearly_better(each, now, limit_ms)]
+    leader = max(better or standings, key=lambda each: each.score(limit_ms))
+    alike = [each for each in better if not _gives_more(leader, each, limit_ms)]
+    return min(alike, key=lambda each: mean(each.means_ms()), default=leader)
+
+
+def _gives_more(one: Standing, other: Standing, limit_ms: float) -> bool:
+    return min(one.scores(limit_ms)) > max(other.scores(limit_ms))
