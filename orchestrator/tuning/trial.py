@@ -105,7 +105,10 @@ def clearly_better(one: Standing, other: Standing, limit_ms: float) -> bool:
 
 
 def champion(standings: Sequence[Standing], now: Standing, limit_ms: float) -> Standing:
-    """Of what is clearly better than now, or of all where nothing is, the most throughput; of what gives as much, the soonest."""
+    """Of what is clearly better than now, the most throughput; of what gives as much, what answers soonest.
+
+    Where nothing is clearly better, the most throughput.
+    """
     better = [each for each in standings if clearly_better(each, now, limit_ms)]
     leader = max(better or standings, key=lambda each: each.score(limit_ms))
     alike = [each for each in better if not _gives_more(leader, each, limit_ms)]
