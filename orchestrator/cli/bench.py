@@ -186,7 +186,16 @@ def _line(trial: Trial, limit_ms: float) -> str:
 
 def _show(outcome: Outcome, folder: Path) -> None:
     console = Console()
-    table = Table(*COLUMNS, title=f"p99 at most {outcome.limit_ms:g} ms", title_justify="left")
+    table = Table(
+        title=f"p99 at most {outcome.limit_ms:g} ms",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for name in COLUMNS:  # whole words in a terminal of 80
+        longest = max(map(len, name.split()), default=len("best"))
+        table.add_column(name, min_width=longest, no_wrap=name == "range")
+    table.columns[0].max_width = len("best")
     for row in outcome.rows():
         table.add_row(*row, style="bold green" if row[0].startswith("best") else None)
     console.print(table)
