@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -213,8 +214,11 @@ def _conclude(slot: Slot, outcome: Outcome, console: Console, *, write_best: boo
     if not outcome.improved:
         console.print("Nothing was better than what is configured now in every repetition.")
         return
-    gain = best.score(outcome.limit_ms)[0] / max(now.score(outcome.limit_ms)[0], 1e-9) - 1
-    console.print(f"Best: {best.candidate.words}, {_gain(gain)}.")
+    more = best.score(outcome.limit_ms)[0] / max(now.score(outcome.limit_ms)[0], 1e-9) - 1
+    words = [best.candidate.words, _gain(more)]
+    if isfinite(best.mean_ms()) and isfinite(now.mean_ms()):
+        words.append(f"mean {best.mean_ms():.1f} ms for {now.mean_ms():.1f}")
+    console.print(f"Best: {', '.join(words)}.")
     if not write_best:
         Console().print(Syntax(difference(slot, best), "diff"))
         console.print("Write it with --write.")

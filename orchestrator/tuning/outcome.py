@@ -76,7 +76,7 @@ class Outcome:
                     "candidate": asdict(standing.candidate),
                     "per_s": _finite(standing.score(self.limit_ms)[0]),
                     "p99_ms": _finite(standing.p99_ms(self.limit_ms)),
-                    "mean_ms": _finite(mean(standing.means_ms())),
+                    "mean_ms": _finite(standing.mean_ms()),
                     "trials": [asdict(trial) for trial in standing.trials],
                 }
                 for standing in self.standings
@@ -108,7 +108,7 @@ class Outcome:
             f"{mean(scores):.0f}" if max(scores) else _why_not(standing.trials),
             f"{min(scores):.0f} to {max(scores):.0f}" if len(scores) > 1 else "",
             _ms(p99_ms),
-            _ms(mean(standing.means_ms())),
+            _ms(standing.mean_ms()),
             f"{len(scores)}{effort}",
         )
 

@@ -9,8 +9,8 @@ from orchestrator.tuning.trial import Effort, Standing, Trial, champion
 
 KEPT_SHARE = 4  # of the coarse grid one in so many goes on
 MOST_STEPS = 6
-FINALISTS = 5
 BEST = 3
+FINALISTS = BEST + 3
 
 Measure = Callable[[Candidate, Effort], Awaitable[Trial]]
 
@@ -76,14 +76,15 @@ class Search:
         return best.candidate
 
     async def _final(self, best: Candidate) -> tuple[Standing, Standing]:
-        """The best few, the best with the least delay, and what is configured now, in turns, to and fro.
+        """The best few and what is configured now, both as they are and with the least delay, in turns, to and fro.
 
         What a delay costs is seen where little is asked, and no throughput tells it.
         """
         ranked = [standing.candidate for standing in self.standings()]
         few = list(dict.fromkeys([best, *ranked]))[:BEST]
-        prompt = replace(best, queue_delay_us=self.space.queue_delay_us[0])
-        finalists = list(dict.fromkeys([*few, prompt, self.start]))
+        least_us = self.space.queue_delay_us[0]
+        prompt = [replace(each, queue_delay_us=least_us) for each in (best, self.start)]
+        finalists = list(dict.fromkeys([*few, *prompt, self.start]))
         found: list[Trial] = []
         for turn in range(self.repeats):
             order = finalists if turn % 2 == 0 else finalists[::-1]

@@ -82,6 +82,10 @@ class Standing:
         """How long an answer takes in each trial."""
         return [trial.mean_ms() for trial in self.trials]
 
+    def mean_ms(self) -> float:
+        """The mean of these."""
+        return mean(self.means_ms())
+
     def score(self, limit_ms: float) -> tuple[float, float]:
         found = [trial.score(limit_ms) for trial in self.trials]
         return mean(score[0] for score in found), mean(score[1] for score in found)
@@ -112,7 +116,7 @@ def champion(standings: Sequence[Standing], now: Standing, limit_ms: float) -> S
     better = [each for each in standings if clearly_better(each, now, limit_ms)]
     leader = max(better or standings, key=lambda each: each.score(limit_ms))
     alike = [each for each in better if not _gives_more(leader, each, limit_ms)]
-    return min(alike, key=lambda each: mean(each.means_ms()), default=leader)
+    return min(alike, key=lambda each: each.mean_ms(), default=leader)
 
 
 def _gives_more(one: Standing, other: Standing, limit_ms: float) -> bool:

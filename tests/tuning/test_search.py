@@ -91,8 +91,9 @@ async def test_the_present_way_is_measured_as_often_as_the_best_and_in_turns() -
     server = ScriptedServer(Candidate(4, 4, 500, 1))
     found, now, search = await swept(server)
     assert len(found.trials) == len(now.trials) == search.repeats
-    final = [candidate for candidate, _ in server.seen[-3 * 4 :]]
-    assert final[:4] == final[4:8][::-1] == final[8:]
+    final = [candidate for candidate, _ in server.seen[-3 * 5 :]]
+    assert final[:5] == final[5:10][::-1] == final[10:]
+    assert {NOW, replace(NOW, queue_delay_us=0)} < set(final)
 
 
 async def test_what_is_best_already_is_found_to_be() -> None:
